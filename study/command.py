@@ -1,0 +1,46 @@
+"""What every entry point shares: Hydra overrides in, one clear line and exit code 2 for what the user got wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+
+def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
+    """The config `study/conf/<config_name>.yaml` under the Hydra overrides in argv.
+
+    Raises ValueError with one line that names the key or group, the value and what is allowed.
+    """
+    flags = [argument for argument in argv if argument.startswith("-")]
+    if flags:
+        raise ValueError(f"{flags[0]} is not an option; every value is an override of the form key=value")
+    try:
+        OverridesParser.create().parse_overrides(list(argv))
+        with initialize_config_module("study.conf", version_base="1.3"):
+            return hydra_compose(config_name, overrides=list(argv))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The message of a Hydra or OmegaConf error as one line, without its hints about the inside of the config."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    dropped = ("full_key:", "object_type=", "To append to your config", "Config search path", "provider=", "schema=", "See https")
+    return " ".join(line for line in lines if not line.startswith(dropped))
+
+
+def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
+    """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ValueError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
