@@ -30,7 +30,9 @@ def _fields(kind: pa.DataType, names: str, *, required: bool = False) -> list[pa
 RUN_SCHEMA = pa.schema(
     [
         *_fields(pa.int32(), "schema_version", required=True),
-        *_fields(pa.string(), "run_id train_id study phase status member", required=True),  # member: JSON, hashed to run_id
+        *_fields(
+            pa.string(), "run_id train_id study phase status member", required=True
+        ),  # member: JSON, hashed to run_id
         *_fields(pa.string(), "data", required=True),
         *_fields(pa.string(), "teacher teacher_id"),
         *_fields(pa.int64(), "teacher_params teacher_macs"),
@@ -110,7 +112,10 @@ def finished_run_ids(study_dir: Path) -> set[str]:
 
 
 def read_runs(study_dir: Path) -> pa.Table:
-    """Every row of the study, columns as in RUN_SCHEMA, sorted by run_id. Raises ValueError naming a file that is not a row."""
+    """Every row of the study, columns as in RUN_SCHEMA, sorted by run_id.
+
+    Raises ValueError naming a file that is not a row.
+    """
     paths = sorted(path for path in runs_dir(study_dir).glob("*.parquet") if _RUN_ID.match(path.stem))
     tables = [_read(path, RUN_SCHEMA) for path in paths]
     return pa.concat_tables(tables) if tables else RUN_SCHEMA.empty_table()
@@ -128,7 +133,9 @@ def check_one_protocol(runs: pa.Table) -> None:
     for key in EVALUATION_PROTOCOL:
         values = sorted({str(value) for value in runs.column(key).to_pylist()})
         if len(values) > 1:
-            raise ValueError(f"runs of different evaluation protocols cannot be compared: {key} is {' and '.join(values)}")
+            raise ValueError(
+                f"runs of different evaluation protocols cannot be compared: {key} is {' and '.join(values)}"
+            )
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
@@ -137,7 +144,9 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
     if not table.schema.equals(schema):
-        found = table.column("schema_version")[0] if "schema_version" in table.column_names and len(table) else "unknown"
+        found = (
+            table.column("schema_version")[0] if "schema_version" in table.column_names and len(table) else "unknown"
+        )
         raise ValueError(f"{path} has another schema (version {found}); this program reads version {SCHEMA_VERSION}")
     return table
 

@@ -1,0 +1,84 @@
+"""Synthetic study directories, written by the same writer that a study uses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.records import write_run
+
+TEACHERS = {"small": (180_000, 4.0), "medium": (400_000, 3.0), "large": (1_400_000, 3.5)}
+STUDENT_PARAMS = 20_000
+METHODS = {
+    "diffusion_only": (90.0, 8.0),
+    "out_kd": (60.0, 6.0),
+    "out_feat_kd": (50.0, 4.0),
+    "lift_place_feat": (30.0, 1.5),
+}
+
+
+def make_row(method: str, teacher: str | None, seed: int, fid: float | None, **changes: Any) -> dict[str, Any]:
+    """A row of RUN_SCHEMA with every required column; `changes` overrides columns."""
+    lift = method.startswith("lift")
+    params, teacher_fid = TEACHERS.get(teacher or "", (None, None))
+    row: dict[str, Any] = {
+        "study": "toy", "phase": "grid", "status": "ok" if fid is not None else "diverged", "data": "digits",
+        "teacher": teacher, "teacher_id": teacher and f"id-{teacher}", "teacher_params": params,
+        "teacher_macs": params and 10 * params, "teacher_fid": teacher_fid, "student": "tiny",
+        "student_params": STUDENT_PARAMS, "student_macs": 10 * STUDENT_PARAMS,
+        "capacity_gap": params and params / STUDENT_PARAMS, "method": method,
+        "output": "lift_place" if lift else "none" if teacher is None else "mse",
+        "feature": "fitnet" if "feat" in method else "none",
+        "group_size": 16 if lift else None, "coarse_norm": "l1" if lift else None, "gate": "adaptive" if lift else None,
+        "reduction": None if teacher is None else "sum", "lambda_diff": 1.0,
+        "lambda_out": None if teacher is None else 1.0,
+        "lambda_feat": 1e-6 if "feat" in method else None, "seed": seed, "steps": 500, "batch_size": 32,
+        "optimiser": "adam", "lr": 2e-3, "ema_decay": 0.99, "precision": "float32", "fid": fid, "num_images": 512,
+        "sampler": "ddim", "sampler_steps": 25, "feature_extractor": "digits_cnn_v1", "reference_split": "test",
+        "student_teacher_distance": None if teacher is None or fid is None else fid / 1000,
+        "device_seconds": 10.0 + seed,
+        "world_size": 1, "device": "cpu", "torch": "2.13.0", "ray": "2.60.0",
+        "diffusers": "0.42.1", "code_version": "test",
+    }  # fmt: skip
+    row.update(changes)
+    member = {key: row[key] for key in sorted(row) if key not in ("fid", "status", "student_teacher_distance")}
+    row["member"] = json.dumps(member, sort_keys=True)
+    row["run_id"] = hashlib.sha256(row["member"].encode()).hexdigest()[:16]
+    row["train_id"] = row["run_id"]
+    return row
+
+
+def make_curve(*, lift: bool, points: int = 8) -> list[dict[str, Any]]:
+    steps = range(0, 60 * points, 60)
+    return [
+        {"step": step, "loss": 300.0 / (1 + step / 60), "loss_diff": 200.0, "loss_out": 100.0,
+         "distance": 1.0 / (1 + step), "grad_norm": 1.0, "gate": min(step / 400, 1.0) if lift else None,
+         "slope_error": 0.5 if lift else None,
+         "intercept_error": 0.1 if lift else None}
+        for step in steps
+    ]  # fmt: skip
+
+
+def write_study(study_dir: Path, rows: list[dict[str, Any]], *, curves: bool = True) -> Path:
+    for row in rows:
+        write_run(study_dir, row, make_curve(lift=row["method"].startswith("lift")) if curves else ())
+    return study_dir
+
+
+def toy_rows(num_seeds: int = 5) -> list[dict[str, Any]]:
+    """3 teachers x 4 methods x seeds; diffusion_only once per seed; out_kd on the largest collapses and diverges."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for method, (location, spread) in METHODS.items():
+        for step, teacher in enumerate([None] if method == "diffusion_only" else TEACHERS):
+            noise = generator.normal(0, spread * (1 + step), num_seeds)
+            for seed in range(num_seeds):
+                rows.append(make_row(method, teacher, seed, float(location + 8 * step + noise[seed])))
+    broken = [index for index, row in enumerate(rows) if row["method"] == "out_kd" and row["teacher"] == "large"]
+    rows[broken[0]] = make_row("out_kd", "large", 0, 412.0, status="collapsed")
+    rows[broken[1]] = make_row("out_kd", "large", 1, None, diverged_at_step=77)
+    return rows

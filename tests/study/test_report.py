@@ -1,0 +1,48 @@
+"""python -m study.report: its overrides, its refusals, and what it must not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.report import main
+
+
+def test_published_table6_makes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["published=table6", f"report_dir={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "lift_place_feat" in printed
+    assert str(tmp_path / "index.html") in printed
+    assert (tmp_path / "stability.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "study_dir or published must be given"),
+        (["published=table6"], "report_dir must be given"),
+        (["published=table5", "report_dir=x"], "published must be one of"),
+        (["no_such_key=1"], "no_such_key"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(arguments: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        main(arguments)
+
+
+def test_an_absent_study_ends_with_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "study.report", f"study_dir={tmp_path / 'none'}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "must hold finished members" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_report_needs_neither_torch_nor_ray() -> None:
+    code = "import sys, study.report; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
