@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any, NoReturn
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,13 +31,49 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
         with initialize_config_module("study.conf", version_base="1.3"):
             return hydra_compose(config_name, overrides=list(argv))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(one_line(error)) from error
+        raise ValueError(one_line(error) + _allowed_instead(config_name, error)) from error
+
+
+def option_names(group: str) -> list[str]:
+    """The names of the options of a config group: its YAML files."""
+    return sorted(path.name.removesuffix(".yaml") for path in _group(group).iterdir() if path.name.endswith(".yaml"))
+
+
+def option_config(group: str, name: str) -> dict[str, Any]:
+    """The content of one option of a config group."""
+    content = yaml.safe_load((_group(group) / f"{name}.yaml").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def _group(group: str) -> Traversable:
+    return files("study.conf") / group
+
+
+def _allowed_instead(config_name: str, error: BaseException) -> str:
+    """For an override of a key that is not there: what is."""
+    match = re.search(r"Could not override '([\w.]+)'", str(error))
+    if match is None:
+        return ""
+    with initialize_config_module("study.conf", version_base="1.3"):
+        node: Any = hydra_compose(config_name)
+    for part in match[1].split(".")[:-1]:
+        node = node[part] if part in node else node
+    return f"; allowed: {', '.join(map(str, node))}"
 
 
 def one_line(error: BaseException) -> str:
     """The message of a Hydra or OmegaConf error as one line, without its hints about the inside of the config."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    dropped = ("full_key:", "object_type=", "To append to your config", "Config search path", "provider=", "schema=", "See https")
+    dropped = (
+        "full_key:",
+        "object_type=",
+        "To append to your config",
+        "Config search path",
+        "provider=",
+        "schema=",
+        "See https",
+    )
     return " ".join(line for line in lines if not line.startswith(dropped))
 
 

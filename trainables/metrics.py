@@ -26,7 +26,7 @@ MIN_IMAGES = PRC_NEIGHBOURHOOD + 1
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What an extractor says of N images: `features` (N, D) for every metric but the IS, which takes `logits` (N, L)."""
+    """What an extractor says of N images: `features` (N, D) for every metric but IS, which takes `logits` (N, L)."""
 
     features: torch.Tensor
     logits: torch.Tensor

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import nn
 
-from trainables.diffusion import noise_schedule
+from trainables.diffusion import NUM_TIMESTEPS, noise_schedule
 from trainables.seeds import derived_generator
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
 
 
 def sample_images(
-    model: UNet2DModel,
+    model: nn.Module,
     *,
     num_images: int,
     image_shape: tuple[int, int, int],
@@ -47,10 +48,12 @@ def sample_images(
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"evaluation.sampler must be one of {', '.join(SAMPLERS)}, but got {sampler!r}")
-    if not 1 <= sampler_steps <= noise_schedule().config.num_train_timesteps:
-        raise ValueError(f"evaluation.sampler_steps must be 1 .. 1000, but got {sampler_steps}")
-    if min(num_images, batch_size) < 1 or first_image < 0:
+    if not 1 <= sampler_steps <= NUM_TIMESTEPS:
+        raise ValueError(f"evaluation.sampler_steps must be 1 .. {NUM_TIMESTEPS}, but got {sampler_steps}")
+    if min(num_images, batch_size) < 1:
         raise ValueError(f"num_images and batch_size must be at least 1, but got {num_images} and {batch_size}")
+    if first_image < 0:
+        raise ValueError(f"first_image must not be negative, but got {first_image}")
     device = torch.device(device) if device is not None else next(model.parameters()).device
     micro_batch = micro_batch_size(image_shape)
     batch = math.ceil(batch_size / micro_batch) * micro_batch
@@ -87,7 +90,7 @@ def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
 
 
 def _run_sampler(
-    model: UNet2DModel,
+    model: nn.Module,
     *,
     generators: list[torch.Generator],
     image_shape: tuple[int, int, int],
@@ -96,12 +99,14 @@ def _run_sampler(
     micro_batch: int,
     device: torch.device,
 ) -> torch.Tensor:
-    """uint8 (N, C, H, W) for N generators, N a multiple of `micro_batch`; the noise is drawn on the CPU."""
+    """uint8 (N, C, H, W) for N generators, N a multiple of `micro_batch`; noise is drawn on the CPU, x is float32."""
     scheduler = SAMPLERS[sampler].from_config(noise_schedule().config)
     scheduler.set_timesteps(sampler_steps)
+    dtype = next(model.parameters()).dtype
     x_NCHW = torch.stack([torch.randn(image_shape, generator=generator) for generator in generators]).to(device)
     for timestep in scheduler.timesteps:
-        noise_NCHW = torch.cat([model(x_MCHW, timestep).sample for x_MCHW in torch.split(x_NCHW, micro_batch)])
+        micro_batches = torch.split(x_NCHW.to(dtype), micro_batch)
+        noise_NCHW = torch.cat([model(x_MCHW, timestep).sample for x_MCHW in micro_batches]).float()
         x_NCHW = scheduler.step(noise_NCHW, timestep, x_NCHW, generator=generators).prev_sample
     return _to_uint8(x_NCHW).cpu()
 
@@ -113,7 +118,7 @@ def _to_uint8(x_NCHW: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Dropout off inside; the model's own mode afterwards."""
     was_training = model.training
     model.eval()

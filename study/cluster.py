@@ -1,0 +1,75 @@
+"""Starts Ray here or joins a running cluster, and says how many worker groups fit."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from study.config import LOCAL, ClusterConfig
+
+# Ray Train V2 polls its workers once a second by default, and adds a process that watches for preemption.
+_WORKER_ENVIRONMENT = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that is connected: how many worker groups run at once, and where its dashboard is."""
+
+    num_slots: int
+    dashboard_url: str | None
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[Cluster]:
+    """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
+    if config.address == LOCAL:
+        count_slots(config, {"CPU": os.cpu_count() or 1, "GPU": float(_num_local_gpus())})
+    environment = {**_WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
+    os.environ.update(environment)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
+    try:
+        context = ray.init(
+            address=config.address,
+            runtime_env={"env_vars": environment},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({"include_dashboard": True, "dashboard_host": config.dashboard_host} if config.address == LOCAL else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
+    try:
+        yield Cluster(count_slots(config, ray.cluster_resources()), _dashboard_url(context))
+    finally:
+        ray.shutdown()
+
+
+def count_slots(config: ClusterConfig, resources: dict[str, float]) -> int:
+    """How many worker groups fit the resources at once. Raises ValueError, with the sum, when none does."""
+    need = {"CPU": config.num_workers * config.cpus_per_worker, "GPU": config.num_workers * config.gpus_per_worker}
+    slots = min(int(resources.get(kind, 0) / amount) for kind, amount in need.items() if amount > 0)
+    if slots < 1:
+        raise ValueError(
+            f"cluster.num_workers={config.num_workers} needs {need['CPU']:g} CPUs and {need['GPU']:g} GPUs for one pack, but the"
+            f" cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; allowed: what fits them"
+        )
+    return slots
+
+
+def _num_local_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _dashboard_url(context: object) -> str | None:
+    url = getattr(context, "dashboard_url", None)
+    return f"http://{url}" if url else None

@@ -1,0 +1,34 @@
+"""python -m study.sweep: plans the study, runs the members that have no row yet, and writes the report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from study.command import compose, entry_point
+
+
+def main(argv: list[str]) -> int:
+    """Runs the study that the Hydra overrides in argv describe. Exit code 0 done, 1 failed, 130 interrupted."""
+    from study import run
+
+    cfg = compose("config", argv)
+    command = shlex.join(["python", "-m", "study.sweep", *argv])
+    try:
+        return run.run_study(cfg, command)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted: finished members are kept; run the same command again to go on:\n  {command}",
+            file=sys.stderr,
+        )
+        return 130
+    except RuntimeError as error:
+        print(
+            f"failed: {error}\nfinished members are kept; run the same command again to go on:\n  {command}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    entry_point(main)

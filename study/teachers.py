@@ -1,0 +1,31 @@
+"""python -m study.teachers: trains the configured teachers once, and lists them."""
+
+from __future__ import annotations
+
+from study.command import compose, entry_point
+
+
+def main(argv: list[str]) -> int:
+    """Makes the teachers that are missing; prints each one's size, FID and folder."""
+    from study.cluster import connected
+    from study.config import study_config
+    from study.executor import make_teachers, missing_teachers
+    from study.layout import folders
+    from trainables.teachers import find_teacher
+
+    config = study_config(compose("config", argv))
+    if missing_teachers(config):
+        with connected(config.cluster):
+            make_teachers(config)
+    where = folders(config.study_dir)
+    for spec in config.teachers:
+        teacher = find_teacher(spec, config.evaluation, where)
+        assert teacher is not None
+        print(
+            f"{spec.name}: {teacher.size.params:,} parameters, {teacher.size.macs:,} MACs, FID {teacher.fid:.2f}, teachers/{spec.teacher_id}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    entry_point(main)

@@ -1,0 +1,74 @@
+"""Keeps trained students: safetensors and JSON, written to a temporary folder and renamed, never unpickled."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainables.models import load_model
+from trainables.trainee import Trainee, weights_digest
+
+_FACTS = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """The outcome of a member's training. `model` is the EMA student, None when the member diverged."""
+
+    train_id: str
+    model: nn.Module | None
+    digest: str | None  # sha256 of the EMA student's tensors
+    curve: list[dict[str, float | int]]  # rows: step, loss terms, gate, ... (analysis' curve schema)
+    train_seconds: float  # this member's share of its pack's wall time
+    diverged_at_step: int | None
+
+    @classmethod
+    def from_trainee(cls, trainee: Trainee, train_seconds: float) -> "TrainedStudent":
+        model = trainee.ema_student() if trainee.active else None
+        digest = None if model is None else weights_digest(model)
+        return cls(trainee.member.train_id, model, digest, trainee.curve, train_seconds, trainee.diverged_at_step)
+
+
+def save_student(student: TrainedStudent, folder: Path) -> None:
+    """Saves a student that did not diverge as a diffusers directory; a reader sees the whole folder or none."""
+    assert student.model is not None
+    facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
+    facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
+    save_model(student.model, folder, _FACTS, facts)
+
+
+def load_student(folder: Path) -> TrainedStudent | None:
+    """The student that `save_student` kept, or None. Raises ValueError when its weights are not those it was saved with."""
+    if not (folder / _FACTS).exists():
+        return None
+    facts = json.loads((folder / _FACTS).read_text())
+    model = load_model(folder, dtype=getattr(torch, facts["dtype"])).eval().requires_grad_(False)
+    if weights_digest(model) != facts["digest"]:
+        raise ValueError(
+            f"{folder} is damaged: its weights are not those it was saved with; remove it to train it again"
+        )
+    return TrainedStudent(folder.name, model, facts["digest"], facts["curve"], facts["train_seconds"], None)
+
+
+def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any]) -> None:
+    """Saves a diffusers model and a JSON file of facts about it under one name, atomically; an existing folder stays."""
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary, safe_serialization=True)
+    (temporary / facts_name).write_text(json.dumps(facts, indent=1))
+    for path in temporary.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    try:
+        temporary.rename(folder)
+    except OSError:  # another worker was first; what it saved has the same content
+        if not folder.exists():
+            raise
+        shutil.rmtree(temporary)

@@ -1,0 +1,91 @@
+"""Evaluates one model under the study's protocol: samples, metrics, and where it differs from its teacher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainables.data import to_uint8
+from trainables.diffusion import NUM_TIMESTEPS, noise_schedule
+from trainables.extractors import make_extractor
+from trainables.losses.lift_place import place_groups
+from trainables.metrics import compute_metrics, image_features, load_features, save_features
+from trainables.sample import sample_images
+from trainables.seeds import derived_generator
+from trainables.specs import EvaluationSpec, content_id
+
+NUM_KEPT_SAMPLES = 64
+NUM_MAP_IMAGES = 64
+MAP_TIMESTEPS = tuple(range(50, NUM_TIMESTEPS, 100))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: fid, is_mean, kid, precision_, recall. samples: the first images, uint8 (n, C, H, W). error_maps: arrays
+    `timesteps (T,)`, `squared_error (T, H, W)`, `example (H, W)` and, for PLACE, `place_group (T, H, W)`; empty without a teacher."""
+
+    metrics: Mapping[str, float]
+    samples: torch.Tensor
+    error_maps: Mapping[str, np.ndarray]
+
+    @property
+    def student_teacher_distance(self) -> float | None:
+        """Mean squared difference of the outputs per element, over images and timesteps."""
+        return float(self.error_maps["squared_error"].mean()) if self.error_maps else None
+
+
+class Evaluator:
+    """Holds what all members of a study share: the extractor and the features of the reference images."""
+
+    def __init__(
+        self, spec: EvaluationSpec, data: str, images: torch.Tensor, reference_folder: Path, device: torch.device
+    ) -> None:
+        """images: the data set (N, C, H, W) in [-1, 1]. Its features are computed once and kept in reference_folder."""
+        self._spec, self._images, self._device = spec, images, device
+        self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
+        key = {"data": data, "split": spec.reference_split, "extractor": spec.feature_extractor}
+        path = reference_folder / f"{content_id(key)}.safetensors"
+        if not path.exists():
+            save_features(path, image_features(self._extractor, to_uint8(images), spec.batch_size))
+        self._reference = load_features(path)
+
+    def __call__(
+        self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
+    ) -> Evaluation:
+        """Samples from the model (called as model(x_t, t).sample) and measures it; compares it with the teacher if given."""
+        samples = sample_images(
+            model,
+            num_images=self._spec.num_images,
+            image_shape=tuple(self._images.shape[1:]),
+            sampler=self._spec.sampler,
+            sampler_steps=self._spec.sampler_steps,
+            noise_seed=self._spec.noise_seed,
+            batch_size=self._spec.batch_size,
+            device=self._device,
+        )
+        metrics = compute_metrics(image_features(self._extractor, samples, self._spec.batch_size), self._reference)
+        maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)
+        return Evaluation(metrics, samples[:NUM_KEPT_SAMPLES], maps)
+
+    @torch.inference_mode()
+    def _error_maps(self, model: nn.Module, teacher: nn.Module, group_size: int | None) -> dict[str, np.ndarray]:
+        images = self._images[:NUM_MAP_IMAGES]
+        noise = torch.randn(images.shape, generator=derived_generator(self._spec.noise_seed, "error maps"))
+        dtype = next(model.parameters()).dtype
+        errors, groups = [], []
+        for timestep in MAP_TIMESTEPS:
+            t = torch.full((len(images),), timestep)
+            x_t = noise_schedule().add_noise(images, noise, t).to(self._device, dtype)
+            student, target = (net(x_t, t.to(self._device), return_dict=False)[0] for net in (model, teacher))
+            errors.append((student - target).square().mean(dim=(0, 1)))
+            if group_size is not None:
+                groups.append(place_groups(student[:1], target[:1], group_size)[0, 0])
+        maps = {
+            "timesteps": np.array(MAP_TIMESTEPS, dtype=np.int64),
+            "squared_error": torch.stack(errors).float().cpu().numpy(),
+            "example": images[0, 0].numpy(),
+        }
+        return maps | ({"place_group": torch.stack(groups).cpu().numpy().astype(np.int16)} if groups else {})

@@ -1,0 +1,94 @@
+"""The training loop of a pack.
+
+batch per seed stream -> teacher once -> every member's loss -> backward -> clip, step, EMA per member.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+
+import torch
+from torch import nn
+
+from trainables.data import Batch, SeedStream
+from trainables.ranks import Ranks
+from trainables.trainee import Trainee
+
+CURVE_POINTS = 50
+
+
+def train_members(
+    trainees: Sequence[Trainee],
+    teacher: nn.Module | None,
+    teacher_features: Mapping[str, torch.Tensor],
+    images: torch.Tensor,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Callable[[int], None],
+) -> dict[str, float]:
+    """Trains the trainees in place over the whole budget; returns each one's share of the wall seconds, by train_id.
+
+    teacher_features: the mapping that `record_features` fills at every pass of the teacher. A trainee whose loss or
+    gradient is not finite is frozen at that step; the others are not touched by it. A trainee's share is the time of
+    its own work and an equal part of its stream's teacher passes.
+    """
+    train = trainees[0].member.train
+    by_seed = groupby(
+        sorted(trainees, key=lambda trainee: trainee.member.seed), key=lambda trainee: trainee.member.seed
+    )
+    streams = [
+        (
+            SeedStream(images, seed=seed, batch_size=train.batch_size, timesteps=train.timesteps, ranks=ranks),
+            list(group),
+        )
+        for seed, group in by_seed
+    ]
+    seconds = {trainee.member.train_id: 0.0 for trainee in trainees}
+    log_every = max(1, train.steps // CURVE_POINTS)
+    dtype = getattr(torch, train.precision)
+    for step in range(train.steps):
+        log = step % log_every == 0 or step == train.steps - 1
+        pending: list[tuple[Trainee, torch.Tensor]] = []
+        for stream, members in streams:
+            active = [trainee for trainee in members if trainee.active]
+            if not active:
+                continue
+            started = time.perf_counter()
+            batch = _to(stream.batch(step), device, dtype)
+            output = _teacher_pass(teacher, batch, active)
+            shared = (time.perf_counter() - started) / len(active)
+            for trainee in active:
+                started = time.perf_counter()
+                wanted = output if trainee.member.method.needs_teacher else None
+                pending.append((trainee, trainee.backward(batch, wanted, teacher_features, step, log=log)))
+                seconds[trainee.member.train_id] += shared + time.perf_counter() - started
+        if not pending:
+            break
+        _update(pending, step, ranks, seconds)
+        progress(step + 1)
+    return seconds
+
+
+def _teacher_pass(teacher: nn.Module | None, batch: Batch, active: Sequence[Trainee]) -> torch.Tensor | None:
+    if teacher is None or not any(trainee.member.method.needs_teacher for trainee in active):
+        return None
+    with torch.no_grad():
+        return teacher(batch.x_t, batch.t, return_dict=False)[0]  # type: ignore[no-any-return]
+
+
+def _update(
+    pending: Sequence[tuple[Trainee, torch.Tensor]], step: int, ranks: Ranks, seconds: dict[str, float]
+) -> None:
+    """Steps every trainee whose check is finite on all ranks; one transfer from the device for the whole pack."""
+    started = time.perf_counter()
+    checks = ranks.mean(torch.stack([check.to(torch.float64) for _, check in pending]))
+    for (trainee, _), finite in zip(pending, checks.isfinite().tolist(), strict=True):
+        trainee.update(step, finite=finite)
+    share = (time.perf_counter() - started) / len(pending)
+    for trainee, _ in pending:
+        seconds[trainee.member.train_id] += share
+
+
+def _to(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    return Batch(batch.x_t.to(device, dtype), batch.t.to(device), batch.noise.to(device, dtype))

@@ -1,0 +1,91 @@
+"""One member's loss: the weighted sum of its diffusion, output and feature terms."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from trainables.losses.features import fitnet_loss
+from trainables.losses.lift_place import LiftPlaceTerms, RankMean, lift_place_terms
+from trainables.losses.methods import Method
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The loss that is minimised and its parts before their lambdas; scalar tensors, None where a part does not apply."""
+
+    loss: torch.Tensor
+    loss_diff: torch.Tensor
+    loss_out: torch.Tensor | None = None
+    loss_feat: torch.Tensor | None = None
+    gate: torch.Tensor | None = None
+    slope_error: torch.Tensor | None = None
+    intercept_error: torch.Tensor | None = None
+
+
+def squared_error(output: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Sum of squared differences of (B, C, H, W), averaged over the batch; `mean` divides by C*H*W as well."""
+    difference = (output - target).square()
+    return difference.mean() if reduction == "mean" else difference.sum() / difference.shape[0]
+
+
+def _mse(student: torch.Tensor, teacher: torch.Tensor, method: Method, **_: object) -> torch.Tensor:
+    return squared_error(student, teacher, method.reduction)
+
+
+def _lift_place(
+    student: torch.Tensor, teacher: torch.Tensor, method: Method, *, progress: float, rank_mean: RankMean | None
+) -> LiftPlaceTerms:
+    assert method.group_size is not None
+    return lift_place_terms(
+        student,
+        teacher,
+        group_size=method.group_size,
+        coarse_norm=method.coarse_norm or "l1",
+        gate=method.gate or "adaptive",
+        eps=method.eps or 1e-7,
+        reduction=method.reduction,
+        progress=progress,
+        rank_mean=rank_mean,
+    )
+
+
+# A new output loss is one function and one line here; a new feature loss likewise below.
+OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
+    "mse": _mse,
+    "lift": _lift_place,
+    "lift_place": _lift_place,
+}
+FEATURE_LOSSES: dict[str, Callable[..., torch.Tensor]] = {"fitnet": fitnet_loss}
+
+
+def objective(
+    method: Method,
+    output: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    teacher_output: torch.Tensor | None = None,
+    student_features: Sequence[torch.Tensor] = (),
+    teacher_features: Sequence[torch.Tensor] = (),
+    progress: float = 0.0,
+    rank_mean: RankMean | None = None,
+) -> Terms:
+    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (method.md, The objective).
+
+    output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise); teacher_output:
+    same shape; features: paired lists of (B, C_i, H_i, W_i). progress and rank_mean as in `lift_place_terms`.
+    """
+    loss_diff = squared_error(output, target, method.reduction)
+    loss = method.lambda_diff * loss_diff
+    loss_out = loss_feat = gate = slope_error = intercept_error = None
+    if method.output != "none":
+        result = OUTPUT_LOSSES[method.output](output, teacher_output, method, progress=progress, rank_mean=rank_mean)
+        if isinstance(result, LiftPlaceTerms):
+            gate, slope_error, intercept_error = result.gate, result.slope_error, result.intercept_error
+            result = result.loss
+        loss_out = result
+        loss = loss + method.lambda_out * loss_out
+    if method.feature != "none":
+        loss_feat = FEATURE_LOSSES[method.feature](student_features, teacher_features, reduction=method.reduction)
+        loss = loss + method.lambda_feat * loss_feat
+    return Terms(loss, loss_diff, loss_out, loss_feat, gate, slope_error, intercept_error)

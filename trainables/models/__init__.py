@@ -1,0 +1,6 @@
+"""Teachers and students: build, load, count parameters and MACs."""
+
+from trainables.models.build import build_model, load_model, model_classes
+from trainables.models.count import Size, count
+
+__all__ = ["Size", "build_model", "count", "load_model", "model_classes"]

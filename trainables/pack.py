@@ -1,0 +1,172 @@
+"""A pack: members that share a teacher and train side by side; the teacher runs once per batch for all of one seed.
+
+Works without Ray: `run_pack` is called by ray_train.py in every rank of a worker group, or directly.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from trainables.checkpoint import TrainedStudent, load_student, save_student
+from trainables.data import image_shape, load_images
+from trainables.evaluate import Evaluation, Evaluator
+from trainables.losses.features import record_features, sub_block_names
+from trainables.loop import train_members
+from trainables.models import load_model
+from trainables.ranks import Ranks
+from trainables.specs import Member
+from trainables.trainee import Trainee, feature_shapes
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What a finished member gives to the record sink."""
+
+    member: Member
+    trained: TrainedStudent
+    evaluation: Evaluation | None  # None when the member diverged
+    eval_seconds: float
+    peak_memory_mb: float
+    world_size: int
+    device: str
+
+
+class Sink(Protocol):
+    """Takes finished members; the orchestration hands one in, so that the engine knows nothing of records."""
+
+    def __call__(self, result: MemberResult) -> None: ...
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where teachers, students and reference features are kept."""
+
+    teachers: Path
+    students: Path
+    reference: Path
+
+
+@dataclass
+class Progress:
+    """Tells somebody how far the pack is, at most once a second. `report(steps)` is given steps taken so far."""
+
+    report: Callable[[int], None] = lambda _steps: None
+    interval_seconds: float = 1.0
+    _last: float = field(default=0.0, init=False)
+
+    def __call__(self, steps: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= self.interval_seconds:
+            self._last = now
+            self.report(steps)
+
+
+def run_pack(
+    members: Sequence[Member],
+    folders: Folders,
+    sink: Sink,
+    *,
+    device: str = "cpu",
+    ranks: Ranks | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Trains the members side by side, evaluates each, and gives every finished one to the sink.
+
+    Members must share their teacher, data and budget. A student that folders.students already holds is evaluated and
+    not trained again. In a group of ranks every rank trains its share of each batch, and evaluates every
+    world_size-th member. Raises ValueError when the members do not belong in one pack.
+    """
+    check_pack(members)
+    ranks = ranks or Ranks.current()
+    torch_device = torch.device(device)
+    images = load_images(members[0].data)
+    evaluator = Evaluator(members[0].evaluation, members[0].data, images, folders.reference, torch_device)
+    teacher_spec = members[0].teacher
+    teacher = (
+        load_teacher(folders.teachers / teacher_spec.teacher_id, members[0], torch_device) if teacher_spec else None
+    )
+
+    trained = {member.train_id: load_student(folders.students / member.train_id) for member in members}
+    missing = [member for member in members if trained[member.train_id] is None]
+    if missing:
+        for student in train_pack(
+            missing, teacher, images, device=torch_device, ranks=ranks, progress=progress or Progress()
+        ):
+            trained[student.train_id] = student
+            if ranks.rank == 0 and student.model is not None:
+                save_student(student, folders.students / student.train_id)
+    for member in list(members)[ranks.rank :: ranks.world_size]:
+        student = trained[member.train_id]
+        assert student is not None
+        started = time.perf_counter()
+        evaluation = None
+        if student.model is not None:
+            place_group_size = member.method.group_size if member.method.output == "lift_place" else None
+            evaluation = evaluator(student.model.to(torch_device), teacher, place_group_size=place_group_size)
+        sink(
+            MemberResult(
+                member=member,
+                trained=student,
+                evaluation=evaluation,
+                eval_seconds=time.perf_counter() - started,
+                peak_memory_mb=peak_memory_mb(torch_device),
+                world_size=ranks.world_size,
+                device=device_name(torch_device),
+            )
+        )
+
+
+def train_pack(
+    members: Sequence[Member],
+    teacher: nn.Module | None,
+    images: torch.Tensor,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Progress,
+) -> list[TrainedStudent]:
+    """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members."""
+    shape = image_shape(members[0].data)
+    features: dict[str, torch.Tensor] = {}
+    shapes = None
+    if teacher is not None and any(member.method.feature != "none" for member in members):
+        features = record_features(teacher, sub_block_names(teacher))
+        shapes = feature_shapes(teacher, shape, features)
+    trainees = [Trainee(member, shape, teacher_features=shapes, device=device, ranks=ranks) for member in members]
+    seconds = train_members(trainees, teacher, features, images, device=device, ranks=ranks, progress=progress)
+    return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
+
+
+def check_pack(members: Sequence[Member]) -> None:
+    """Raises ValueError unless the members share what a pack shares."""
+    if not members:
+        raise ValueError("a pack must have at least one member")
+    shared = {(member.teacher.teacher_id if member.teacher else None, member.data, member.train) for member in members}
+    if len(shared) > 1 or len({member.evaluation for member in members}) > 1:
+        raise ValueError("members of a pack must share teacher, data, training budget and evaluation protocol")
+    if len({member.train_id for member in members}) < len(members):
+        raise ValueError("members of a pack must differ in what is trained")
+
+
+def load_teacher(folder: Path, member: Member, device: torch.device) -> nn.Module:
+    """The frozen teacher of a member's pack."""
+    teacher = load_model(folder)
+    teacher.to(device=device, dtype=getattr(torch, member.train.precision))
+    return teacher.eval().requires_grad_(False)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory so far in MiB: of the GPU where there is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

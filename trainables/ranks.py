@@ -1,0 +1,34 @@
+"""The data-parallel group that a pack runs in; without one, a group of one."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process' place in the group. With world_size 1 nothing is ever communicated."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def current(cls) -> "Ranks":
+        if not dist.is_initialized():
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean over all ranks; the local values are kept unchanged."""
+        if self.world_size == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.world_size
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over all ranks."""
+        return module if self.world_size == 1 else DistributedDataParallel(module)

@@ -1,0 +1,178 @@
+"""What a run is: frozen descriptions of data, models, training and evaluation, and the ids that follow from them.
+
+A member is ONE student run. Its run_id hashes exactly (data, teacher, student, method and settings, seed, budget,
+evaluation protocol); its train_id leaves the evaluation out. Names are labels and are not hashed, except where a name
+is all there is (data sets, extractors).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from trainables.diffusion import TIMESTEPS
+from trainables.losses.methods import Method
+
+OPTIMISERS = ("adam", "adamw")
+LR_SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("float32", "float64")
+
+
+def content_id(identity: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that follow from the content: sha256 of canonical JSON."""
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+
+
+def canonical_json(identity: Mapping[str, Any]) -> str:
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A diffusers model by class name and config; sample size and channels come from the data."""
+
+    name: str
+    model_class: str
+    config: Mapping[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        return {"model_class": self.model_class, "config": dict(self.config)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """The training budget and recipe of one model; `key` is the config key that error messages name."""
+
+    steps: int
+    batch_size: int
+    lr: float
+    optimiser: str = "adam"
+    lr_schedule: str = "constant"
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.9999
+    precision: str = "float32"
+    timesteps: str = "antithetic"
+    key: str = field(default="train", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            _require_whole(f"{self.key}.{name}", getattr(self, name), 1)
+        for name in ("lr", "max_grad_norm"):
+            _require_number(f"{self.key}.{name}", getattr(self, name), low=0.0, high=float("inf"), low_open=True)
+        _require_number(f"{self.key}.ema_decay", self.ema_decay, low=0.0, high=1.0, high_open=True)
+        for name, allowed in (
+            ("optimiser", OPTIMISERS),
+            ("lr_schedule", LR_SCHEDULES),
+            ("precision", PRECISIONS),
+            ("timesteps", tuple(TIMESTEPS)),
+        ):
+            require_choice(f"{self.key}.{name}", getattr(self, name), allowed)
+
+    def identity(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "key"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """The evaluation protocol: how many images are sampled how, and which features they are compared in."""
+
+    num_images: int
+    sampler: str = "ddim"
+    sampler_steps: int = 25
+    feature_extractor: str
+    reference_split: str = "train"
+    noise_seed: int = 0
+    extractor_weights: str | None = None  # a path; the extractor's name stands for their content
+    batch_size: int = 64  # images sampled at once; changes nothing but speed
+
+    def __post_init__(self) -> None:
+        _require_whole("evaluation.num_images", self.num_images, 2)
+        _require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
+        _require_whole("evaluation.batch_size", self.batch_size, 1)
+        _require_whole("evaluation.noise_seed", self.noise_seed, 0)
+        require_choice("evaluation.sampler", self.sampler, ("ddim",))
+        require_choice("evaluation.reference_split", self.reference_split, ("train",))
+
+    def identity(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key not in ("extractor_weights", "batch_size")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec:
+    """A teacher that the study trains itself, found again by content: architecture, recipe, data and seed."""
+
+    model: ModelSpec
+    train: TrainSpec
+    data: str
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @cached_property
+    def teacher_id(self) -> str:
+        return content_id(
+            {"model": self.model.identity(), "train": self.train.identity(), "data": self.data, "seed": self.seed}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One student run; `teacher` is None exactly when the method does not need one."""
+
+    data: str
+    teacher: TeacherSpec | None
+    student: ModelSpec
+    method: Method
+    seed: int
+    train: TrainSpec
+    evaluation: EvaluationSpec
+
+    def training_identity(self) -> dict[str, Any]:
+        return {
+            "data": self.data,
+            "teacher": self.teacher.teacher_id if self.teacher else None,
+            "student": self.student.identity(),
+            "method": asdict(self.method),
+            "seed": self.seed,
+            "train": self.train.identity(),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        return {**self.training_identity(), "evaluation": self.evaluation.identity()}
+
+    @cached_property
+    def train_id(self) -> str:
+        return content_id(self.training_identity())
+
+    @cached_property
+    def run_id(self) -> str:
+        return content_id(self.identity())
+
+
+def require_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raises ValueError naming the key, the value and what is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}")
+
+
+def _require_whole(key: str, value: object, low: int, high: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        allowed = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
+        raise ValueError(f"{key} must be {allowed} but got {value!r}")
+
+
+def _require_number(
+    key: str, value: object, *, low: float, high: float, low_open: bool = False, high_open: bool = True
+) -> None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not fits or (low_open and value == low) or (high_open and value == high):
+        allowed = f"{'above' if low_open else 'at least'} {low:g}" + (
+            "" if high == float("inf") else f" and below {high:g}"
+        )
+        raise ValueError(f"{key} must be a number {allowed} but got {value!r}")

@@ -1,0 +1,109 @@
+"""Teachers that a study trains itself: once, kept as diffusers models, found again by content."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.checkpoint import save_model
+from trainables.data import image_shape, load_images
+from trainables.evaluate import Evaluator
+from trainables.losses.methods import METHODS
+from trainables.models import Size, count, load_model
+from trainables.pack import Folders, Progress, train_pack
+from trainables.ranks import Ranks
+from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
+from trainables.trainee import weights_digest
+
+_FACTS = "teacher.json"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher that is there: its size, and its FID under one evaluation protocol (None when its samples had none)."""
+
+    spec: TeacherSpec
+    size: Size
+    fid: float | None
+
+
+def find_teacher(spec: TeacherSpec, evaluation: EvaluationSpec, folders: Folders) -> Teacher | None:
+    """The teacher if it is trained and evaluated under this protocol, else None."""
+    facts = _read_facts(folders.teachers / spec.teacher_id)
+    protocol = content_id(evaluation.identity())
+    if facts is None or protocol not in facts["evaluations"]:
+        return None
+    return Teacher(spec, Size(facts["params"], facts["macs"]), facts["evaluations"][protocol]["fid"])
+
+
+def make_teacher(
+    spec: TeacherSpec,
+    evaluation: EvaluationSpec,
+    folders: Folders,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> None:
+    """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
+
+    A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model).
+    Raises ValueError when its training diverges.
+    """
+    folder = folders.teachers / spec.teacher_id
+    torch_device = torch.device(device)
+    images = load_images(spec.data)
+    if _read_facts(folder) is None:
+        member = Member(
+            data=spec.data,
+            teacher=None,
+            student=spec.model,
+            method=METHODS["diffusion_only"],
+            seed=spec.seed,
+            train=spec.train,
+            evaluation=evaluation,
+        )
+        (trained,) = train_pack(
+            [member], None, images, device=torch_device, ranks=Ranks(), progress=progress or Progress()
+        )
+        if trained.model is None:
+            raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
+        size = count(spec.model, image_shape(spec.data))
+        facts = {
+            "name": spec.name,
+            "params": size.params,
+            "macs": size.macs,
+            "digest": trained.digest,
+            "evaluations": {},
+        }
+        save_model(trained.model, folder, _FACTS, facts)
+    model = load_model(folder).to(torch_device).eval()
+    saved = _read_facts(folder)
+    assert saved is not None
+    if weights_digest(model) != saved["digest"]:
+        raise ValueError(
+            f"{folder} is damaged: its weights are not those it was saved with; remove it to train it again"
+        )
+    evaluator = Evaluator(evaluation, spec.data, images, folders.reference, torch_device)
+    metrics = dict(evaluator(model).metrics)
+    _write_facts(folder, {**saved, "evaluations": {**saved["evaluations"], content_id(evaluation.identity()): metrics}})
+
+
+def _read_facts(folder: Path) -> dict[str, Any] | None:
+    path = folder / _FACTS
+    if not path.exists():
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; remove {folder.name} to train the teacher again") from error
+    return facts
+
+
+def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    temporary = folder / f".{_FACTS}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(facts, indent=1))
+    temporary.replace(folder / _FACTS)

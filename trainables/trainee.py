@@ -1,0 +1,217 @@
+"""One member in training: its student, adapters, optimiser, EMA and curve.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from trainables.data import Batch
+from trainables.losses.features import make_adapters, record_features, sub_block_names
+from trainables.losses.lift_place import lift_place_terms
+from trainables.losses.objective import Terms, objective
+from trainables.models import build_model
+from trainables.ranks import Ranks
+from trainables.seeds import derived_generator, derived_seed
+from trainables.specs import Member, TrainSpec
+
+Shapes = Mapping[str, torch.Size]
+
+
+class AdaptedStudent(nn.Module):
+    """The student and, where its method compares features, the adapters that map them to the teacher's channels."""
+
+    def __init__(
+        self, student: nn.Module, teacher_features: Shapes | None, image_shape: tuple[int, int, int], seed: int
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.adapters = nn.ModuleList()
+        self._names: list[str] = []
+        if teacher_features is not None:
+            self._features = record_features(student, sub_block_names(student))
+            shapes = feature_shapes(student, image_shape, self._features)
+            self._names = list(shapes)
+            self.adapters = make_adapters(shapes, teacher_features, derived_generator(seed, "adapters"))
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        output = self.student(x_t, t, return_dict=False)[0]
+        features = [adapter(self._features.pop(name)) for name, adapter in zip(self._names, self.adapters, strict=True)]
+        return output, features
+
+
+def feature_shapes(
+    model: nn.Module, image_shape: tuple[int, int, int], features: dict[str, torch.Tensor]
+) -> dict[str, torch.Size]:
+    """Shapes of the features that one image leaves in the mapping of `record_features`."""
+    parameter = next(model.parameters())
+    x = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
+    with torch.no_grad():
+        model(x, torch.zeros((1,), dtype=torch.int64, device=parameter.device))
+    shapes = {name: feature.shape for name, feature in features.items()}
+    features.clear()
+    return shapes
+
+
+class Trainee:
+    """A member's training state. Everything in it follows from the member and the steps taken, not from pack mates."""
+
+    def __init__(
+        self,
+        member: Member,
+        image_shape: tuple[int, int, int],
+        *,
+        teacher_features: Shapes | None,
+        device: torch.device,
+        ranks: Ranks,
+    ) -> None:
+        self.member, self.ranks = member, ranks
+        self.diverged_at_step: int | None = None
+        self.curve: list[dict[str, float | int]] = []
+        self._image_shape = image_shape
+        student = build_model(member.student, image_shape, seed=member.seed)
+        wanted = teacher_features if member.method.feature != "none" else None
+        module = AdaptedStudent(student, wanted, image_shape, member.seed)
+        module.to(device=device, dtype=getattr(torch, member.train.precision)).train()
+        self._parameters, num_student = flatten_parameters(module, first=student)
+        self._student_part = slice(0, num_student)
+        self._ema = self._parameters.detach()[self._student_part].clone()
+        self._module = ranks.wrap(module)
+        self._optimiser: torch.optim.Optimizer | None = make_optimiser(self._parameters, member.train)
+        self._has_dropout = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
+
+    @property
+    def active(self) -> bool:
+        return self.diverged_at_step is None
+
+    def backward(
+        self,
+        batch: Batch,
+        teacher_output: torch.Tensor | None,
+        teacher_features: Mapping[str, torch.Tensor],
+        step: int,
+        *,
+        log: bool,
+    ) -> torch.Tensor:
+        """Computes the gradients of one step; returns (1,) what must be finite for the step to be taken."""
+        method = self.member.method
+        output, student_features = self._forward(batch, step)
+        terms = objective(
+            method,
+            output,
+            batch.noise,
+            teacher_output=teacher_output,
+            student_features=student_features,
+            teacher_features=list(teacher_features.values()) if method.feature != "none" else (),
+            progress=step / self.member.train.steps,
+            rank_mean=self.ranks.mean,
+        )
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        # The gradients are averaged over ranks, so their norm is the same on all; the loss is local.
+        self._grad_norm = nn.utils.clip_grad_norm_([self._parameters], self.member.train.max_grad_norm)
+        if log:
+            self._log(step, terms, output.detach(), teacher_output)
+        return self._grad_norm + terms.loss.detach()
+
+    def update(self, step: int, *, finite: bool) -> None:
+        """Takes the optimiser's step and moves the EMA, or freezes the member for good."""
+        if not finite:
+            self.diverged_at_step = step
+            self._optimiser = None
+            return
+        assert self._optimiser is not None
+        self._optimiser.param_groups[0]["lr"] = learning_rate(self.member.train, step)
+        self._optimiser.step()
+        assert self._parameters.grad is not None
+        self._parameters.grad.zero_()
+        decay = min(self.member.train.ema_decay, (1 + step) / (10 + step))  # diffusers' EMAModel warms up the same way
+        self._ema.lerp_(self._parameters.detach()[self._student_part], 1 - decay)
+
+    def ema_student(self) -> nn.Module:
+        """A fresh model that holds the EMA of the student's weights, in evaluation mode."""
+        model = build_model(self.member.student, self._image_shape, seed=self.member.seed)
+        model.to(device=self._ema.device, dtype=self._ema.dtype)
+        offset = 0
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(self._ema[offset : offset + parameter.numel()].view_as(parameter))
+                offset += _padded(parameter.numel())
+        return model.eval().requires_grad_(False)
+
+    def _forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        if not self._has_dropout:
+            return self._module(batch.x_t, batch.t)  # type: ignore[no-any-return]
+        devices = [self._ema.device] if self._ema.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # dropout draws from the default generator
+            torch.manual_seed(derived_seed(self.member.seed, "dropout", step, self.ranks.rank))
+            return self._module(batch.x_t, batch.t)  # type: ignore[no-any-return]
+
+    def _log(self, step: int, terms: Terms, output: torch.Tensor, teacher_output: torch.Tensor | None) -> None:
+        values = {
+            "loss": terms.loss,
+            "loss_diff": terms.loss_diff,
+            "loss_out": terms.loss_out,
+            "loss_feat": terms.loss_feat,
+        }
+        values |= {"gate": terms.gate, "slope_error": terms.slope_error, "intercept_error": terms.intercept_error}
+        values["grad_norm"] = self._grad_norm
+        if teacher_output is not None:
+            values["distance"] = (output - teacher_output).square().mean()
+            if terms.slope_error is None:  # fits the line of LIFT also to a method that does not ask for it
+                fit = lift_place_terms(output, teacher_output, group_size=output[0, 0].numel())
+                values |= {"slope_error": fit.slope_error, "intercept_error": fit.intercept_error}
+        known = {key: value.detach() for key, value in values.items() if value is not None}
+        means = self.ranks.mean(torch.stack([value.to(torch.float64) for value in known.values()]))
+        self.curve.append({"step": step, **dict(zip(known, means.tolist(), strict=True))})
+
+
+def flatten_parameters(module: nn.Module, *, first: nn.Module) -> tuple[nn.Parameter, int]:
+    """Moves all parameters of the module, those of `first` in front, into one flat parameter that they become views of.
+
+    Clipping, the optimiser and the EMA then act on one tensor instead of a hundred small ones. Every view starts on a
+    64-byte boundary (padded with zeros). Returns the flat parameter, its gradient in place, and the length of the
+    front part.
+    """
+    ours = {id(parameter) for parameter in first.parameters()}
+    parameters = [*first.parameters(), *(parameter for parameter in module.parameters() if id(parameter) not in ours)]
+    lengths = [_padded(parameter.numel()) for parameter in parameters]
+    like = parameters[0]
+    flat = nn.Parameter(torch.zeros(sum(lengths), dtype=like.dtype, device=like.device))
+    flat.grad = torch.zeros_like(flat)
+    offset = 0
+    for parameter, length in zip(parameters, lengths, strict=True):
+        view = slice(offset, offset + parameter.numel())
+        flat.data[view] = parameter.detach().flatten()
+        parameter.data = flat.data[view].view_as(parameter)
+        parameter.grad = flat.grad[view].view_as(parameter)
+        offset += length
+    return flat, sum(lengths[: len(ours)])
+
+
+def _padded(length: int) -> int:
+    return -(-length // 16) * 16
+
+
+def make_optimiser(parameters: nn.Parameter, train: TrainSpec) -> torch.optim.Optimizer:
+    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[train.optimiser]([parameters], lr=train.lr, fused=True)
+
+
+def learning_rate(train: TrainSpec, step: int) -> float:
+    """The learning rate of a step: constant, or a half cosine from lr to 0 over the training."""
+    if train.lr_schedule == "constant":
+        return train.lr
+    return train.lr * (1 + math.cos(math.pi * step / train.steps)) / 2
+
+
+def weights_digest(model: nn.Module) -> str:
+    """sha256 over the names, shapes, types and bytes of the model's tensors, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
