@@ -62,8 +62,9 @@ class DigitsCNN(FeatureExtractorBase):  # type: ignore[misc]
     ) -> None:
         """Raises ValueError where the weights file is not the one this version stands for; `kwargs` are not used."""
         super().__init__(name, features_list)
-        self.network = DigitsNetwork()
-        self.network.load_state_dict(load_weights(Path(feature_extractor_weights_path or WEIGHTS_PATH)))
+        with torch.device("meta"):  # initial weights are never drawn, so the global generator is left alone
+            self.network = DigitsNetwork()
+        self.network.load_state_dict(load_weights(Path(feature_extractor_weights_path or WEIGHTS_PATH)), assign=True)
         self.double().requires_grad_(False).eval()
 
     def forward(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -5,10 +5,10 @@ torch.load with weights_only=True), and a file that holds anything else is refus
 """
 
 import hashlib
+import http.client
 import io
 import os
 import pickle
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def make_inception(weights_path: Path | None) -> FeatureExtractorInceptionV3:
     buffer.seek(0)
     layers = sorted({FeatureExtractorInceptionV3.get_default_feature_layer_for_metric(m) for m in ("fid", "isc")})
     try:
-        return FeatureExtractorInceptionV3(REGISTERED_NAME, layers, feature_extractor_weights_path=buffer)
+        with torch.random.fork_rng(devices=[]):  # the constructor draws initial weights before it loads the real ones
+            return FeatureExtractorInceptionV3(REGISTERED_NAME, layers, feature_extractor_weights_path=buffer)
     except RuntimeError as error:
         raise ValueError(f"{KEY}={path} does not hold the weights of {REGISTERED_NAME}; allowed: {ALLOWED}") from error
 
@@ -71,7 +72,7 @@ def downloaded_weights() -> Path:
     try:
         with urllib.request.urlopen(URL_INCEPTION_V3, timeout=CONNECT_TIMEOUT_SECONDS) as response:
             content = response.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ValueError(f"{KEY} is null and the weights cannot be downloaded ({error}); allowed: {ALLOWED}") from error
     expected = path.stem.rpartition("-")[2]
     if not hashlib.sha256(content).hexdigest().startswith(expected):
