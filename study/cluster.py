@@ -35,14 +35,15 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
         count_slots(config, {"CPU": os.cpu_count() or 1, "GPU": float(_num_local_gpus())})
     environment = {**_WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
     os.environ.update(environment)
+    local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
     try:
         context = ray.init(
             address=config.address,
-            runtime_env={"env_vars": environment},
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({"include_dashboard": True, "dashboard_host": config.dashboard_host} if config.address == LOCAL else {}),
+            # A local cluster inherits the environment, so that the processes Ray starts ahead are of use.
+            **(local if config.address == LOCAL else {"runtime_env": {"env_vars": environment}}),
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error

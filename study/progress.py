@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import ray
@@ -28,13 +27,9 @@ class _Board:
         return self._steps
 
 
-def _report(board: ActorHandle, name: str, steps: int) -> None:
-    board.update.remote(name, steps)
-
-
-def reporter(board: ActorHandle, name: str) -> Callable[[int], None]:
+def report(board: ActorHandle, name: str, steps: int) -> None:
     """What a worker calls with the steps it has taken."""
-    return partial(_report, board, name)
+    board.update.remote(name, steps)
 
 
 def make_board() -> ActorHandle:

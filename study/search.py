@@ -15,7 +15,6 @@ from study.config import SearchConfig, StudyConfig
 from study.executor import Job, run_trials
 from study.plan import Pack, make_member
 from study.progress import bar
-from study.searcher import PackSearcher
 from trainables.data import image_shape
 from trainables.losses.methods import make_method
 from trainables.specs import Member
@@ -26,17 +25,13 @@ Rows = dict[str, dict[str, Any]]  # search rows by run_id
 def run_search(config: StudyConfig, job: Job, cluster: Cluster) -> None:
     """Runs the search members that have no row yet; the rows there are told to Optuna first."""
     search = _search(config)
-    num_finished = len(finished_rows(config))
-    searcher = PackSearcher(
-        MemberStudy(config), num_members=search.num_members - num_finished, pack_size=search.members_per_trial
-    )
-    total = search.num_members
+    source = MemberStudy(config)
 
     def describe(_steps: dict[str, int]) -> tuple[int, str]:
         return len(finished_rows(config)), f"{search.method} on {search.teacher}"
 
-    with bar(job.board, describe, total=total, unit="member"):
-        run_trials(job, cluster, search_alg=searcher, num_samples=searcher.num_packs)
+    with bar(job.board, describe, total=search.num_members, unit="member"):
+        run_trials(job, source, cluster, num_trials=source.num_packs)
 
 
 def search_is_finished(config: StudyConfig) -> bool:
@@ -68,7 +63,7 @@ def search_member(config: StudyConfig, settings: dict[str, Any]) -> Member:
 
 
 class MemberStudy:
-    """An Optuna study whose trials are members: minimises the FID of one member."""
+    """An Optuna study whose trials are members, several to a pack: minimises the FID of one member."""
 
     def __init__(self, config: StudyConfig) -> None:
         search = _search(config)
@@ -83,20 +78,19 @@ class MemberStudy:
             trial = optuna.trial.create_trial(params=params, distributions=self._space, value=_value(row["fid"]))
             self._study.add_trial(trial)
             self._known.add(run_id)
+        self._left, self._pack_size = search.num_members - len(self._known), search.members_per_trial
 
-    def ask(self) -> Member:
-        """A member that was not asked for before, as far as the space holds one."""
-        for _ in range(100):
-            trial = self._study.ask(self._space)
-            member = search_member(self._config, trial.params)
-            if member.run_id not in self._known:
-                break
-            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        self._known.add(member.run_id)
-        self._asked[member.run_id] = trial
-        return member
+    @property
+    def num_packs(self) -> int:
+        """How many packs the rest of the budget makes."""
+        return -(-self._left // self._pack_size)
 
-    def tell(self, pack: Pack) -> None:
+    def next_pack(self) -> Pack | None:
+        size = min(self._left, self._pack_size)
+        self._left -= size
+        return Pack(tuple(self._ask() for _ in range(size))) if size else None
+
+    def ended(self, pack: Pack) -> None:
         """Reads the rows of a finished pack and tells their FIDs; a member without a row has failed."""
         fids = _fids(self._config.study_dir)
         for member in pack.members:
@@ -105,6 +99,20 @@ class MemberStudy:
                 self._study.tell(trial, _value(fids[member.run_id]))
             else:
                 self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _ask(self) -> Member:
+        """A member that was not asked for before. Raises ValueError when the space seems to hold no other."""
+        for _ in range(1000):
+            trial = self._study.ask(self._space)
+            member = search_member(self._config, trial.params)
+            if member.run_id not in self._known:
+                self._known.add(member.run_id)
+                self._asked[member.run_id] = trial
+                return member
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        raise ValueError(
+            f"protocol.num_members must be at most what search_space holds; {len(self._known)} members are all"
+        )
 
 
 def _fids(study_dir: Path) -> dict[str, float | None]:

@@ -1,44 +1,54 @@
-"""Many Optuna members per Tune trial: Tune asks for a trial, and gets a pack."""
+"""What Tune asks for its next trial: a pack, from the plan or from Optuna."""
 
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
 from study.plan import Pack
-from trainables.specs import Member
+from study.trial import Trial
 
 
-class Asker(Protocol):
-    """Where members come from and where what became of them goes."""
+class PackSource(Protocol):
+    """Where packs come from, and where it is told that one has ended."""
 
-    def ask(self) -> Member: ...
+    def next_pack(self) -> Pack | None:
+        """The next pack to run, None when there is none left."""
 
-    def tell(self, pack: Pack) -> None: ...
+    def ended(self, pack: Pack) -> None:
+        """The pack's trial is over; what it brought is in the records."""
+
+
+class PlannedPacks:
+    """The packs of a plan, in order."""
+
+    def __init__(self, packs: Iterable[Pack]) -> None:
+        self._packs = iter(packs)
+
+    def next_pack(self) -> Pack | None:
+        return next(self._packs, None)
+
+    def ended(self, pack: Pack) -> None:
+        pass
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]
-    """Suggests {"pack": Pack} until the budget of members is spent."""
+    """Suggests {"trial": Trial}, one for every pack of its source."""
 
-    def __init__(self, asker: Asker, *, num_members: int, pack_size: int) -> None:
+    def __init__(self, source: PackSource, make_trial: Callable[[Pack], Trial]) -> None:
         super().__init__(metric=None, mode=None)
-        self._asker, self._left, self._pack_size = asker, num_members, pack_size
-        self._pending: dict[str, Pack] = {}
-
-    @property
-    def num_packs(self) -> int:
-        """How many trials the budget makes."""
-        return -(-self._left // self._pack_size)
+        self._source, self._make_trial = source, make_trial
+        self._running: dict[str, Pack] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        if self._left <= 0:
+        pack = self._source.next_pack()
+        if pack is None:
             return str(Searcher.FINISHED)
-        size = min(self._left, self._pack_size)
-        self._left -= size
-        self._pending[trial_id] = Pack(tuple(self._asker.ask() for _ in range(size)))
-        return {"pack": self._pending[trial_id]}
+        self._running[trial_id] = pack
+        return {"trial": self._make_trial(pack)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._asker.tell(self._pending.pop(trial_id))
+        self._source.ended(self._running.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the records hold what is known, and Tune's own history is never resumed."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from sklearn.datasets import load_digits
 
 from trainables.diffusion import TIMESTEPS, noise_schedule
 from trainables.ranks import Ranks
@@ -17,6 +16,8 @@ from trainables.seeds import derived_generator
 @cache
 def digits() -> torch.Tensor:
     """The 1,797 real 8x8 digits of scikit-learn (UCI optical recognition), (1797, 1, 8, 8), grey levels 0..16 as [-1, 1]."""
+    from sklearn.datasets import load_digits  # takes a second to import
+
     images = torch.from_numpy(load_digits().images).to(torch.float32)
     return (images / 8 - 1).unsqueeze(1)
 

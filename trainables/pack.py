@@ -16,8 +16,8 @@ from torch import nn
 from trainables.checkpoint import TrainedStudent, load_student, save_student
 from trainables.data import image_shape, load_images
 from trainables.evaluate import Evaluation, Evaluator
-from trainables.losses.features import record_features, sub_block_names
 from trainables.loop import train_members
+from trainables.losses.features import record_features, sub_block_names
 from trainables.models import load_model
 from trainables.ranks import Ranks
 from trainables.specs import Member
