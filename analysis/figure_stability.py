@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.cells import NO_TEACHER, methods_of
 from analysis.figure_style import REFERENCE, method_style, new_figure
@@ -42,7 +42,9 @@ def stability_figure(entries: Sequence[Entry]) -> tuple[Figure, dict[str, str]]:
 def _mean_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
     means = np.array([summary.fid_mean for _, summary in series])
     stds = np.nan_to_num(np.array([summary.fid_std for _, summary in series]))
-    axes.errorbar(sizes, means, yerr=stds, capsize=3, markersize=5, label=series[0][0].method, **style)
+    axes.errorbar(
+        sizes, means, yerr=stds, capsize=2.5, elinewidth=1, markersize=5.5, label=series[0][0].method, **style
+    )
 
 
 def _std_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
@@ -90,9 +92,16 @@ def _axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
         known = values[np.isfinite(values) & (values > 0)]
         if len(known) > 1 and known.max() / known.min() > 8:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(FuncFormatter(_minor_label))
     top.set_ylabel("FID, mean ± std and every try")
     bottom.set_ylabel("std of FID, 95% interval")
     top.figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+
+
+def _minor_label(value: float, _: int) -> str:
+    """Labels 2 and 5 of every decade only, so that they stay apart."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def _apart(sizes: Sequence[float]) -> list[float]:

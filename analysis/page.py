@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.tables import Entry, table_rows
+from analysis.calibration import shipped
+from analysis.cells import teachers_of
+from analysis.figures import Drawing
+from analysis.gallery import Picture, sample_pictures
+from analysis.page_tables import MAX_SEARCHED, all_tables, calibration_table, search_table
+from analysis.side_by_side import beside_the_paper
+from analysis.study_results import STABLE_PHASES, Results, records_of, rows_of
+
+_SEARCHED = ("group_size", "coarse_norm", "gate", "lambda_out", "lambda_feat")
+_SEARCH_COLUMNS = ("run_id", "method", "teacher", *_SEARCHED, "seed", "fid")
 
 
-def render_page(entries: Sequence[Entry], figures: Mapping[str, str], *, command: str | None = None) -> str:
-    """The HTML of the report. `figures` maps names to SVG made by save_figure, which is trusted as it is."""
+def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Mapping[str, Any]) -> str:
+    """The HTML of the report. SVG made by save_figure is put in as it is; everything else is escaped."""
     environment = Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
@@ -19,6 +29,36 @@ def render_page(entries: Sequence[Entry], figures: Mapping[str, str], *, command
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pictures, left_out = _pictures(results)
+    search = rows_of(results.runs, ("search",))
+    rates = shipped()
+    headline, _, summary = results.findings.summary.partition(". ")
     return environment.get_template("report.html.jinja").render(
-        rows=table_rows(entries), figures={name: Markup(svg) for name, svg in figures.items()}, command=command
+        title=" and ".join(results.runs),
+        headline=headline,
+        summary=summary,
+        findings=results.findings,
+        tables=all_tables(results),
+        figures={name: {"svg": Markup(one.svg), "caption": one.caption} for name, one in figures.items()},
+        pictures=pictures,
+        pictures_left_out=left_out,
+        search=search_table(records_of(search, _SEARCH_COLUMNS)),
+        num_searched=len(search),
+        max_searched=MAX_SEARCHED,
+        beside=beside_the_paper(results.entries, rows_of(results.runs, STABLE_PHASES)),
+        coverage=calibration_table(rates, "coverage"),
+        false_positives=calibration_table(rates, "false positives"),
+        num_teachers=len(teachers_of([cell for cell, _ in results.entries])),
+        paired=results.paired,
+        reproduce=reproduced,
     )
+
+
+def _pictures(results: Results) -> tuple[Sequence[Picture], int]:
+    cells = [cell for cell, _ in results.entries]
+    found: list[Picture] = []
+    left_out = 0
+    for study_dir in filter(None, results.study_dirs.values()):
+        pictures, dropped = sample_pictures(cells, study_dir)
+        found, left_out = [*found, *pictures], left_out + dropped
+    return found, left_out

@@ -1,0 +1,105 @@
+"""Draws and saves every figure that the results have data for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from analysis.cells import Cell, teachers_of
+from analysis.figure_cost import cost_figure
+from analysis.figure_curves import curve_figure
+from analysis.figure_errors import error_figure
+from analysis.figure_settings import SETTINGS, settings_figure
+from analysis.figure_stability import stability_figure
+from analysis.figure_style import save_figure, style_context
+from analysis.figure_trends import trend_figure
+from analysis.gallery import error_maps
+from analysis.records import curves_dir, read_curve
+from analysis.study_results import Results, records_of, rows_of
+
+MAX_CURVES = 5  # members a method
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure in the page: SVG text, and what it shows in words."""
+
+    svg: str
+    caption: str
+
+
+def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
+    """Writes every figure as SVG and PNG into `folder` and returns them by name; those without data are left out."""
+    found: dict[str, Drawing] = {}
+    with style_context():
+        figure, titles = stability_figure(results.entries)
+        found["stability"] = Drawing(
+            save_figure(figure, folder, "stability", titles),
+            "Mean FID ± std with every single try, and the std with its 95% interval, against the size of the teacher "
+            "(×: capacity gap). Lower is better; a lucky run is one low dot, a stable method is a flat, low line.",
+        )
+        gap = [trend for trend in results.trends if trend.axis == "capacity gap"]
+        if gap:
+            found["trends"] = Drawing(
+                save_figure(trend_figure(gap, results.methods), folder, "trends"),
+                "What one doubling of the capacity gap does to the mean and to the std of each method; 95% intervals.",
+            )
+        costs = cost_figure(results.entries, results.methods)
+        if costs:
+            found["cost"] = Drawing(
+                save_figure(costs[0], folder, "cost", costs[1]),
+                "Device-seconds of a member against its FID, a point a cell.",
+            )
+        _draw_settings(results, folder, found)
+        _draw_study_files(results, folder, found)
+    return found
+
+
+def _draw_settings(results: Results, folder: Path, found: dict[str, Drawing]) -> None:
+    columns = ["run_id", "method", "fid", *SETTINGS]
+    for name, phases, caption in (
+        ("group_size", ("grid", "ablation"), "FID against the settings that the grid and the ablation varied."),
+        ("search", ("search",), "FID of every searched member against its settings."),
+    ):
+        rows = records_of(rows_of(results.runs, phases), columns)
+        figure = settings_figure(rows, sorted({row["method"] for row in rows}))
+        if figure is not None:
+            found[name] = Drawing(save_figure(figure, folder, name), caption)
+
+
+def _draw_study_files(results: Results, folder: Path, found: dict[str, Drawing]) -> None:
+    """Figures from files beside the records; with several studies, of the first that has them."""
+    cells = [cell for cell, _ in results.entries]
+    for study_dir in filter(None, results.study_dirs.values()):
+        curves = _largest_teachers_curves(cells, study_dir)
+        figure = curve_figure(curves, results.methods)
+        if figure is not None and "curves" not in found:
+            found["curves"] = Drawing(
+                save_figure(figure, folder, "curves"),
+                "Training at the largest teacher: thin lines are single members, thick ones their median. The "
+                "gate opens as |a − 1| and |b| fall.",
+            )
+        figure = error_figure(error_maps(cells, study_dir))
+        if figure is not None and "errors" not in found:
+            found["errors"] = Drawing(
+                save_figure(figure, folder, "errors"),
+                "Squared student-teacher error at the largest teacher over timesteps (yellow: large), and PLACE's "
+                "groups on the image (dark: the group with the smallest errors).",
+            )
+
+
+def _largest_teachers_curves(cells: list[Cell], study_dir: Path) -> Mapping[str, list[pa.Table]]:
+    teachers = teachers_of(cells)
+    largest = teachers[-1] if teachers else None
+    curves: dict[str, list[pa.Table]] = {}
+    for cell in cells:
+        if cell.teacher not in (largest, None):
+            continue
+        present = [run for run in cell.run_ids if (curves_dir(study_dir) / f"{run}.parquet").is_file()]
+        tables = [read_curve(study_dir, run) for run in present[:MAX_CURVES]]
+        if any(len(table) for table in tables):
+            curves[cell.method] = [table for table in tables if len(table)]
+    return curves

@@ -1,0 +1,169 @@
+"""Says in sentences what the tries of a study support, what they leave open, and what would settle it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.cells import Cell, methods_of, teachers_of
+from analysis.comparisons import ALPHA, SIGN_FLIP_FROM, Comparison, shared_teachers, tries_of
+from analysis.intervals import rate_interval
+from analysis.power import Model, SeedsNeeded, seeds_for_floor, seeds_needed
+from analysis.sentences import mean_text, seen_from, slope_text, spread_text, undecided_slope, undecided_texts, verdicts
+from analysis.summary import mean
+from analysis.tables import Entry
+from analysis.trends import MIN_TEACHERS, SlopeDifference, Trend
+
+MAX_SIMULATED = 10  # pairs whose power is simulated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Sentences for the top of the report. `needed`: seeds a cell for the pairs (a, b) that are open, 0 where
+    settled."""
+
+    summary: str
+    supported: tuple[str, ...]
+    undecided: tuple[str, ...]
+    notes: tuple[str, ...]
+    needed: dict[tuple[str, str], SeedsNeeded]
+    suggested_seeds: tuple[int, ...]  # what to give study.sweep as seeds=[...]; empty where more seeds do not help
+
+
+def find(
+    entries: Sequence[Entry],
+    comparisons: Sequence[Comparison],
+    trends: Sequence[Trend],
+    slopes: Sequence[SlopeDifference],
+    generator: np.random.Generator,
+    *,
+    paired: bool,
+) -> Findings:
+    """The findings of a report; `paired` as in comparisons.compare_all."""
+    cells = [cell for cell, _ in entries]
+    pairs = [one for one in comparisons if one.teacher is None]
+    needed = _needed(cells, pairs, generator, paired=paired)
+    supported = [text for one in pairs for text in (mean_text(one), spread_text(one)) if text]
+    supported += [text for one in slopes if (text := slope_text(one))]
+    undecided = [text for one in pairs for text in undecided_texts(one, needed.get((one.a, one.b)))]
+    undecided += [text for one in slopes if (text := undecided_slope(one, trends))]
+    return Findings(
+        summary=_summary(cells, pairs),
+        supported=tuple(supported),
+        undecided=tuple(undecided),
+        notes=tuple(_notes(entries, comparisons, paired=paired)),
+        needed=needed,
+        suggested_seeds=_suggested(cells, needed),
+    )
+
+
+def _summary(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> str:
+    means = {method: _grand(cells, method) for method in methods_of(cells)}
+    means = {method: value for method, value in means.items() if math.isfinite(value)}
+    teachers = teachers_of(cells)
+    seeds = sorted({len(cell.fid) for cell in cells})
+    tries = f"{seeds[0]} tries" if seeds[0] == seeds[-1] else f"{seeds[0]} to {seeds[-1]} tries"
+    if not means:
+        return f"No member of this study has a FID: all of {tries} a cell diverged."
+    best = min(means, key=lambda method: means[method])
+    over = f"Over {len(teachers)} teachers and" if len(teachers) > 1 else "With one teacher and" if teachers else "With"
+    start = f"{over} {tries} a cell, {best} has the lowest mean FID ({means[best]:.1f})"
+    rivals = [seen_from(best, one) for one in pairs if best in (one.a, one.b)]
+    if not rivals:
+        return start + "; there is no other method to compare it with."
+    return f"{start}. Mean: {verdicts(rivals, 'mean')}. Spread: {verdicts(rivals, 'spread')}."
+
+
+def _grand(cells: Sequence[Cell], method: str) -> float:
+    """Mean over teachers of the cell means, where the method was tried with every teacher (or needs none)."""
+    own = [cell for cell in cells if cell.method == method]
+    if len({cell.teacher for cell in own} - {None}) < len(teachers_of(cells)) and own[0].teacher is not None:
+        return float("nan")
+    return mean(np.array([mean(cell.fid[~np.isnan(cell.fid)]) for cell in own]))
+
+
+def _notes(entries: Sequence[Entry], comparisons: Sequence[Comparison], *, paired: bool) -> list[str]:
+    notes = []
+    single = [one for one in comparisons if one.teacher is not None and math.isfinite(one.p_mean)]
+    if single:
+        lowest = min(single, key=lambda one: one.floor_mean)
+        floor, n = lowest.floor_mean * len(single), min(lowest.n_a, lowest.n_b)
+        if floor > ALPHA:
+            notes.append(
+                f"No comparison at a single teacher can be significant here: with {n} tries the smallest p of the "
+                f"exact permutation test is {lowest.floor_mean:.4f}, and Holm's correction for {len(single)} "
+                f"comparisons makes that {floor:.3f}. From {seeds_for_floor(len(single))} seeds a cell on it can."
+            )
+    num_pairs = max((one.num_pairs for one in comparisons), default=0)
+    if paired and 0 < num_pairs < SIGN_FLIP_FROM:
+        notes.append(
+            f"The paired sign-flip test of {num_pairs} seeds cannot go below p = {2.0 ** (1 - num_pairs):g}, so it can "
+            f"never reach 5%; the unpaired exact permutation test, which does not use the pairing, is used instead."
+        )
+    if not paired:
+        notes.append("The tries of different methods share no known seed, so they are compared as independent groups.")
+    if len(teachers_of([cell for cell, _ in entries])) < MIN_TEACHERS:
+        notes.append(f"A trend over the capacity gap needs at least {MIN_TEACHERS} teachers.")
+    notes.append(
+        "Where an interval and its test disagree, the report goes by the test: it holds its level when FIDs are "
+        "heavy-tailed or some runs collapse, the interval of a std does not (see the appendix)."
+    )
+    return [*notes, *_collapse_notes(entries)]
+
+
+def _collapse_notes(entries: Sequence[Entry]) -> list[str]:
+    broken = [(cell, summary) for cell, summary in entries if cell.collapsed.any()]
+    if broken:
+        parts = [
+            f"{cell.method} with {cell.teacher_name} {int(cell.collapsed.sum())} of {summary.n}"
+            for cell, summary in broken[:8]
+        ]
+        rest = f" and {len(broken) - 8} more cells" if len(broken) > 8 else ""
+        return [
+            f"Collapsed or diverged: {'; '.join(parts)}{rest}. They count in n and in the collapse rate. "
+            "Collapsed members have a FID and are in the means; diverged members have none, are in no mean and lose "
+            "every comparison on a new seed."
+        ]
+    n = min(summary.n for _, summary in entries)
+    high = rate_interval(0, n)[1]
+    return [
+        f"No member is marked as collapsed, but {n} tries without a collapse still allow a collapse rate of up to "
+        f"{high:.0%}, and no interval of a mean or std can see a collapse that did not happen."
+    ]
+
+
+def _needed(
+    cells: Sequence[Cell], pairs: Sequence[Comparison], generator: np.random.Generator, *, paired: bool
+) -> dict[tuple[str, str], SeedsNeeded]:
+    undecided = [one for one in pairs if not (one.p_mean_holm <= ALPHA and one.p_spread_holm <= ALPHA)]
+    found = {}
+    for one in undecided[:MAX_SIMULATED]:
+        models = [_model(cells, one, method) for method in (one.a, one.b)]
+        if models[0] is None or models[1] is None:
+            continue
+        seeds = seeds_needed(models[0], models[1], generator, level=ALPHA / len(pairs), paired=paired)
+        found[one.a, one.b] = SeedsNeeded(
+            mean=0 if one.p_mean_holm <= ALPHA else seeds.mean, spread=0 if one.p_spread_holm <= ALPHA else seeds.spread
+        )
+    return found
+
+
+def _model(cells: Sequence[Cell], one: Comparison, method: str) -> Model | None:
+    tries = tries_of(cells, method, shared_teachers(cells, one.a, one.b))
+    if tries is None:
+        return None
+    known = tries.fid[:, ~np.isnan(tries.fid).any(axis=0)]
+    return Model(known.mean(axis=1), known.std(axis=1, ddof=1)) if known.shape[1] > 1 else None
+
+
+def _suggested(cells: Sequence[Cell], needed: dict[tuple[str, str], SeedsNeeded]) -> tuple[int, ...]:
+    """The study's seeds and as many new ones as the most demanding pair that can be settled needs."""
+    seeds = sorted({int(seed) for cell in cells for seed in cell.seeds})
+    wanted = [n for one in needed.values() for n in (one.mean, one.spread) if n is not None]
+    missing = max(wanted, default=0) - len(seeds)
+    if missing <= 0:
+        return ()
+    return (*seeds, *range(seeds[-1] + 1, seeds[-1] + 1 + missing))

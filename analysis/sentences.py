@@ -1,0 +1,176 @@
+"""Sentences of the report: one comparison or one trend each, with its interval and its corrected p."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.comparisons import ALPHA, Comparison
+from analysis.intervals import Interval
+from analysis.power import NUM_SEEDS, TARGET, SeedsNeeded
+from analysis.trends import SlopeDifference, Trend
+
+
+def p_text(p: float) -> str:
+    """A p value in words: p < 0.001 where it is smaller."""
+    if not math.isfinite(p):
+        return "no test"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def interval_text(interval: Interval, digits: int = 1) -> str:
+    if not all(map(math.isfinite, interval)):
+        return "no interval"
+    return f"{_signed(interval[0], digits)} to {_signed(interval[1], digits)}"
+
+
+def ratio_text(value: float) -> str:
+    """A ratio with two significant digits, or with none where it is large."""
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def ratio_interval_text(interval: Interval) -> str:
+    if not all(map(math.isfinite, interval)):
+        return "no interval"
+    return f"{ratio_text(interval[0])} to {ratio_text(interval[1])}"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A comparison seen from the best method: differences are rival - best, ratios rival / best."""
+
+    name: str
+    difference: float
+    difference_interval: Interval
+    p_mean: float
+    ratio: float
+    ratio_interval: Interval
+    p_spread: float
+
+
+def seen_from(best: str, one: Comparison) -> Rival:
+    low, high = one.mean_difference_interval
+    ratio_low, ratio_high = one.std_ratio_interval
+    if one.a == best:
+        return Rival(
+            one.b, -one.mean_difference, (-high, -low), one.p_mean_holm,
+            _inverse(one.std_ratio), (_inverse(ratio_high), _inverse(ratio_low)), one.p_spread_holm,
+        )  # fmt: skip
+    return Rival(
+        one.a, one.mean_difference, (low, high), one.p_mean_holm,
+        one.std_ratio, (ratio_low, ratio_high), one.p_spread_holm,
+    )  # fmt: skip
+
+
+def _inverse(value: float) -> float:
+    return 1 / value if value else float("inf")
+
+
+def verdicts(rivals: Sequence[Rival], kind: str) -> str:
+    shown: list[str] = []
+    undecided: list[str] = []
+    for rival in rivals:
+        p = rival.p_mean if kind == "mean" else rival.p_spread
+        if kind == "mean":
+            text = f"{rival.name} is {rival.difference:.1f} points worse ({interval_text(rival.difference_interval)}"
+        else:
+            bounds = ratio_interval_text(rival.ratio_interval)
+            text = f"{rival.name}'s std is {ratio_text(rival.ratio)} times as large ({bounds}"
+        (shown if p <= ALPHA else undecided).append(f"{text}; {p_text(p)})")
+    if not undecided:
+        return "; ".join(shown)
+    tail = "not shown to differ: " + "; ".join(undecided)
+    return "; ".join([*shown, tail])
+
+
+def mean_text(one: Comparison) -> str | None:
+    if not one.p_mean_holm <= ALPHA:
+        return None
+    better, worse = (one.a, one.b) if one.mean_difference < 0 else (one.b, one.a)
+    low, high = sorted(map(abs, one.mean_difference_interval))
+    return (
+        f"{better} has a lower mean FID than {worse}: by {abs(one.mean_difference):.1f} points "
+        f"(95% interval {low:.1f} to {high:.1f}; {p_text(one.p_mean_holm)}, Holm)."
+    )
+
+
+def spread_text(one: Comparison) -> str | None:
+    if not one.p_spread_holm <= ALPHA:
+        return None
+    best = one.a if one.std_ratio < 1 else one.b
+    rival = seen_from(best, one)
+    return (
+        f"{best} spreads less than {rival.name}: {rival.name}'s std is {ratio_text(rival.ratio)} times as large "
+        f"(95% interval {ratio_interval_text(rival.ratio_interval)}; {p_text(rival.p_spread)}, Holm)."
+    )
+
+
+def slope_text(one: SlopeDifference) -> str | None:
+    texts = []
+    if one.p_mean_holm <= ALPHA:
+        steep, other, low, high = one.a, one.b, *one.mean.interval
+        if one.mean.value < 0:
+            steep, other, low, high = one.b, one.a, -high, -low
+        texts.append(
+            f"the mean FID of {steep} rises by {abs(one.mean.value):.1f} points more than that of {other} "
+            f"(95% interval {interval_text((low, high))}; {p_text(one.p_mean_holm)}, Holm)"
+        )
+    if one.p_spread_holm <= ALPHA:
+        steep, other = (one.b, one.a) if one.log2_std.value < 0 else (one.a, one.b)
+        texts.append(
+            f"the std of {steep} grows {ratio_text(2 ** abs(one.log2_std.value))} times as fast as that of {other} "
+            f"({p_text(one.p_spread_holm)}, Holm)"
+        )
+    return f"With every doubling of the capacity gap, {' and '.join(texts)}." if texts else None
+
+
+def undecided_texts(one: Comparison, needed: SeedsNeeded | None) -> list[str]:
+    texts = []
+    if not one.p_mean_holm <= ALPHA:
+        texts.append(
+            f"Whether {one.a} and {one.b} differ in mean: the difference is {_signed(one.mean_difference, 1)} points "
+            f"(95% interval {interval_text(one.mean_difference_interval)}; {p_text(one.p_mean_holm)}, Holm)."
+            + _needed_text(needed.mean if needed else 0)
+        )
+    if not one.p_spread_holm <= ALPHA:
+        texts.append(
+            f"Whether {one.a} and {one.b} differ in spread: the std of {one.a} is {ratio_text(one.std_ratio)} times "
+            f"that of {one.b} (95% interval {ratio_interval_text(one.std_ratio_interval)}; "
+            f"{p_text(one.p_spread_holm)}, Holm)." + _needed_text(needed.spread if needed else 0)
+        )
+    return texts
+
+
+def _needed_text(seeds: int | None) -> str:
+    """`seeds` a cell; None: more than were tried in the simulation; 0: not simulated."""
+    if seeds == 0:
+        return ""
+    if seeds is None:
+        return f" More than {NUM_SEEDS[-1]} seeds a cell would be needed if the truth is what was found."
+    return f" About {seeds} seeds a cell would show it in {TARGET:.0%} of studies, if the truth is what was found."
+
+
+def undecided_slope(one: SlopeDifference, trends: Sequence[Trend]) -> str | None:
+    if one.p_spread_holm <= ALPHA or not math.isfinite(one.log2_std.value):
+        return None
+    growth = {trend.method: trend.log2_std for trend in trends if trend.axis == "capacity gap"}
+    if one.a not in growth or one.b not in growth:
+        return None
+    each = " and ".join(
+        f"{name}'s by {ratio_text(2 ** growth[name].value)} "
+        f"({ratio_interval_text(_power_of_two(growth[name].interval))})"
+        for name in (one.a, one.b)
+    )
+    return (
+        f"Whether the std of {one.a} and {one.b} grows differently with the gap: one doubling multiplies "
+        f"{each}; {p_text(one.p_spread_holm)}, Holm."
+    )
+
+
+def _power_of_two(interval: Interval) -> Interval:
+    return 2.0 ** interval[0], 2.0 ** interval[1]
