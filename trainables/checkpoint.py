@@ -43,7 +43,7 @@ def save_student(student: TrainedStudent, folder: Path) -> None:
 
 
 def load_student(folder: Path) -> TrainedStudent | None:
-    """The student that `save_student` kept, or None. Raises ValueError when its weights are not those it was saved with."""
+    """The student that `save_student` kept, or None. Raises ValueError when its weights are not the saved ones."""
     if not (folder / _FACTS).exists():
         return None
     facts = json.loads((folder / _FACTS).read_text())
@@ -56,7 +56,7 @@ def load_student(folder: Path) -> TrainedStudent | None:
 
 
 def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any]) -> None:
-    """Saves a diffusers model and a JSON file of facts about it under one name, atomically; an existing folder stays."""
+    """Saves a diffusers model and a JSON file of facts under one name, atomically; an existing folder stays."""
     if folder.exists():
         return
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -15,7 +15,7 @@ from trainables.seeds import derived_generator
 
 @cache
 def digits() -> torch.Tensor:
-    """The 1,797 real 8x8 digits of scikit-learn (UCI optical recognition), (1797, 1, 8, 8), grey levels 0..16 as [-1, 1]."""
+    """The 1,797 real 8x8 digits of scikit-learn (UCI optical recognition): (1797, 1, 8, 8), greys 0..16 as [-1, 1]."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     images = torch.from_numpy(load_digits().images).to(torch.float32)
@@ -45,7 +45,7 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's share of a batch: noised images x_t (b, C, H, W), their timesteps t (b,) and the noise (b, C, H, W)."""
+    """One rank's share of a batch: noised images x_t (b, C, H, W), timesteps t (b,) and the noise (b, C, H, W)."""
 
     x_t: torch.Tensor
     t: torch.Tensor

@@ -10,7 +10,7 @@ NUM_TIMESTEPS = 1000
 
 
 def noise_schedule() -> DDPMScheduler:
-    """Linear betas 1e-4 .. 0.02 over T = 1000 steps, epsilon prediction (Ho et al. 2020; reference/method.md, Recipes)."""
+    """Linear betas 1e-4 .. 0.02 over T = 1000 steps, epsilon prediction (Ho et al. 2020)."""
     return DDPMScheduler(
         num_train_timesteps=NUM_TIMESTEPS,
         beta_start=1e-4,
@@ -22,7 +22,7 @@ def noise_schedule() -> DDPMScheduler:
 
 
 def antithetic_timesteps(batch_size: int, generator: torch.Generator) -> torch.Tensor:
-    """Timesteps (B,) int64: t and T - 1 - t in one batch, as Diff-Pruning draws them; an odd batch drops the last one."""
+    """Timesteps (B,) int64: t and T - 1 - t in one batch, as Diff-Pruning draws them; an odd batch drops the last."""
     t = torch.randint(0, NUM_TIMESTEPS, ((batch_size + 1) // 2,), generator=generator)
     return torch.cat([t, NUM_TIMESTEPS - 1 - t])[:batch_size]
 

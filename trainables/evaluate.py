@@ -25,7 +25,9 @@ MAP_TIMESTEPS = tuple(range(50, NUM_TIMESTEPS, 100))
 @dataclass(frozen=True)
 class Evaluation:
     """metrics: fid, is_mean, kid, precision_, recall. samples: the first images, uint8 (n, C, H, W). error_maps: arrays
-    `timesteps (T,)`, `squared_error (T, H, W)`, `example (H, W)` and, for PLACE, `place_group (T, H, W)`; empty without a teacher."""
+    `timesteps (T,)`, `squared_error (T, H, W)`, `example (H, W)` and, for PLACE, `place_group (T, H, W)`; empty without
+    a teacher.
+    """
 
     metrics: Mapping[str, float]
     samples: torch.Tensor
@@ -55,11 +57,12 @@ class Evaluator:
     def __call__(
         self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
     ) -> Evaluation:
-        """Samples from the model (called as model(x_t, t).sample) and measures it; compares it with the teacher if given."""
+        """Samples from the model (called as model(x_t, t).sample), measures it, and compares it with its teacher."""
+        _, channels, height, width = self._images.shape
         samples = sample_images(
             model,
             num_images=self._spec.num_images,
-            image_shape=tuple(self._images.shape[1:]),
+            image_shape=(channels, height, width),
             sampler=self._spec.sampler,
             sampler_steps=self._spec.sampler_steps,
             noise_seed=self._spec.noise_seed,

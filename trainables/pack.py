@@ -95,12 +95,12 @@ def run_pack(
     trained = {member.train_id: load_student(folders.students / member.train_id) for member in members}
     missing = [member for member in members if trained[member.train_id] is None]
     if missing:
-        for student in train_pack(
+        for outcome in train_pack(
             missing, teacher, images, device=torch_device, ranks=ranks, progress=progress or Progress()
         ):
-            trained[student.train_id] = student
-            if ranks.rank == 0 and student.model is not None:
-                save_student(student, folders.students / student.train_id)
+            trained[outcome.train_id] = outcome
+            if ranks.rank == 0 and outcome.model is not None:
+                save_student(outcome, folders.students / outcome.train_id)
     for member in list(members)[ranks.rank :: ranks.world_size]:
         student = trained[member.train_id]
         assert student is not None

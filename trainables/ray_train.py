@@ -24,7 +24,7 @@ class PackJob:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """One rank of a pack's worker group. config holds references to the `job` and the `members`, and the pack's `name`."""
+    """One rank of a pack's worker group. config: references to the `job` and the `members`, and the pack's `name`."""
     job: PackJob = ray.get(config["job"])
     torch.set_num_threads(job.threads)
     rank = ray.train.get_context().get_world_rank()

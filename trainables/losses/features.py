@@ -17,12 +17,12 @@ ADAPTER_BOUND = 0.005
 
 
 def sub_block_names(model: nn.Module) -> list[str]:
-    """Names of the sub-blocks of a U-Net (residual, attention, down- and upsampling blocks), in the order of definition."""
+    """Names of a U-Net's sub-blocks (residual, attention, down- and upsampling blocks), in the order of definition."""
     return [name for name, module in model.named_modules() if isinstance(module, SUB_BLOCKS)]
 
 
 def record_features(model: nn.Module, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """From now on every forward pass of the model leaves the outputs (B, C, H, W) of the named modules in the mapping."""
+    """From now on every forward pass leaves the outputs (B, C, H, W) of the named modules in the mapping."""
     features: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
@@ -40,14 +40,14 @@ def record_features(model: nn.Module, names: Sequence[str]) -> dict[str, torch.T
 def make_adapters(
     student_features: Mapping[str, torch.Size], teacher_features: Mapping[str, torch.Size], generator: torch.Generator
 ) -> nn.ModuleList:
-    """One bias-free 1x1 convolution per pair from student to teacher channels, weights U(-0.005, 0.005) (FitNet, method.md).
+    """One bias-free 1x1 convolution per pair from student to teacher channels, weights U(-0.005, 0.005) (FitNet).
 
     Raises ValueError when the sub-blocks do not pair up one to one with equal heights and widths.
     """
     if list(student_features) != list(teacher_features):
         raise ValueError(
-            "method: feature distillation pairs sub-blocks one to one, so student and teacher must have the same blocks, but"
-            f" they differ in {', '.join(sorted(set(student_features) ^ set(teacher_features))[:4])}"
+            "method: feature distillation pairs sub-blocks one to one, so student and teacher must have the same,"
+            f" but they differ in {', '.join(sorted(set(student_features) ^ set(teacher_features))[:4])}"
         )
     adapters = nn.ModuleList()
     for name, (_, student_channels, *student_size) in student_features.items():

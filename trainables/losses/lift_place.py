@@ -82,10 +82,11 @@ def lift_place_terms(
     _check_choice("gate", gate, GATES)
     if student.shape != teacher.shape or student.ndim != 4:
         raise ValueError(
-            f"student and teacher must be of one shape (B, C, H, W) but got {tuple(student.shape)} and {tuple(teacher.shape)}"
+            f"student and teacher must be of one shape (B, C, H, W) but got {tuple(student.shape)}"
+            f" and {tuple(teacher.shape)}"
         )
     check_group_size(group_size, student.shape[2] * student.shape[3])
-    loss, *statistics = _LiftPlace.apply(
+    loss, *statistics = _LiftPlace.apply(  # type: ignore[no-untyped-call]
         student, teacher.detach(), group_size, coarse_norm, part, reduction, gate, eps, progress, rank_mean
     )
     return LiftPlaceTerms(loss, *statistics)
@@ -102,7 +103,7 @@ def check_group_size(group_size: int, num_elements: int) -> None:
 
 
 def place_groups(student: torch.Tensor, teacher: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Which group of PLACE each element belongs to, int64 (B, C, H, W): 0 holds the elements with the smallest error."""
+    """Which group of PLACE each element belongs to, int64 (B, C, H, W): 0 holds those with the smallest error."""
     order = _order_by_error(student.flatten(2), teacher.flatten(2))
     ranks = torch.arange(order.shape[2], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(2, order, ranks).div(group_size, rounding_mode="floor").view_as(student)
@@ -129,7 +130,7 @@ class _LiftPlace(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # noqa: PLR0917 (autograd passes arguments by position)
         ctx: Any,
         student: torch.Tensor,
         teacher: torch.Tensor,
@@ -181,22 +182,24 @@ class _LiftPlace(torch.autograd.Function):
             gradient = gradient.flatten(2)
             if order is not None:
                 gradient = torch.empty_like(gradient).scatter_(2, order, gradient)
-            ctx.save_for_backward(gradient.view_as(student).to(student.dtype))
+            ctx.student_dtype = student.dtype
+            ctx.save_for_backward(gradient.view_as(student))
         ctx.mark_non_differentiable(weight, slope_error, intercept_error)
         return loss, weight, slope_error, intercept_error
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_loss: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_loss: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * grad_loss.to(gradient.dtype), *[None] * 9)
+        # Narrowed last: the factor of a loss scaler does not fit float16, nor does a gradient before it is scaled down.
+        return ((gradient * grad_loss).to(ctx.student_dtype), *[None] * 9)
 
 
 def _grouped(x: torch.Tensor, order: torch.Tensor | None, group_size: int) -> torch.Tensor:
     """Elements (B, C, H*W) in the given order, cut into groups (B, C, G, K)."""
     if order is not None:
         x = x.gather(2, order)
-    return x.unflatten(2, (-1, group_size))
+    return x.view(*x.shape[:2], -1, group_size)
 
 
 def _gate(gate: str, slope_error: torch.Tensor, intercept_error: torch.Tensor, progress: float) -> torch.Tensor:

@@ -12,7 +12,7 @@ from trainables.losses.methods import Method
 
 @dataclass(frozen=True)
 class Terms:
-    """The loss that is minimised and its parts before their lambdas; scalar tensors, None where a part does not apply."""
+    """The loss that is minimised and its parts before their lambdas: scalar tensors, None where it does not apply."""
 
     loss: torch.Tensor
     loss_diff: torch.Tensor
@@ -37,13 +37,16 @@ def _lift_place(
     student: torch.Tensor, teacher: torch.Tensor, method: Method, *, progress: float, rank_mean: RankMean | None
 ) -> LiftPlaceTerms:
     assert method.group_size is not None
+    assert method.coarse_norm is not None
+    assert method.gate is not None
+    assert method.eps is not None
     return lift_place_terms(
         student,
         teacher,
         group_size=method.group_size,
-        coarse_norm=method.coarse_norm or "l1",
-        gate=method.gate or "adaptive",
-        eps=method.eps or 1e-7,
+        coarse_norm=method.coarse_norm,
+        gate=method.gate,
+        eps=method.eps,
         reduction=method.reduction,
         progress=progress,
         rank_mean=rank_mean,
@@ -84,8 +87,10 @@ def objective(
             gate, slope_error, intercept_error = result.gate, result.slope_error, result.intercept_error
             result = result.loss
         loss_out = result
+        assert method.lambda_out is not None
         loss = loss + method.lambda_out * loss_out
     if method.feature != "none":
         loss_feat = FEATURE_LOSSES[method.feature](student_features, teacher_features, reduction=method.reduction)
+        assert method.lambda_feat is not None
         loss = loss + method.lambda_feat * loss_feat
     return Terms(loss, loss_diff, loss_out, loss_feat, gate, slope_error, intercept_error)
