@@ -67,6 +67,7 @@ def save_figure(figure: Figure, folder: Path, name: str, titles: Mapping[str, st
     folder.mkdir(parents=True, exist_ok=True)
     target = io.StringIO()
     figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # the layout is found; finding it again for the PNG would take as long
     svg = _with_titles(target.getvalue(), titles or {})
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     figure.savefig(folder / f"{name}.png", format="png", dpi=110, facecolor="white", metadata={"Software": None})

@@ -141,13 +141,15 @@ def _needed(
     undecided = [one for one in pairs if not (one.p_mean_holm <= ALPHA and one.p_spread_holm <= ALPHA)]
     found = {}
     for one in undecided[:MAX_SIMULATED]:
-        models = [_model(cells, one, method) for method in (one.a, one.b)]
-        if models[0] is None or models[1] is None:
+        a, b = (_model(cells, one, method) for method in (one.a, one.b))
+        if a is None or b is None:
             continue
-        seeds = seeds_needed(models[0], models[1], generator, level=ALPHA / len(pairs), paired=paired)
-        found[one.a, one.b] = SeedsNeeded(
-            mean=0 if one.p_mean_holm <= ALPHA else seeds.mean, spread=0 if one.p_spread_holm <= ALPHA else seeds.spread
-        )
+        level = ALPHA / len(pairs)
+        seeds = {
+            kind: 0 if p <= ALPHA else seeds_needed(a, b, kind, generator, level=level, paired=paired)
+            for kind, p in (("mean", one.p_mean_holm), ("spread", one.p_spread_holm))
+        }
+        found[one.a, one.b] = SeedsNeeded(**seeds)
     return found
 
 
@@ -160,10 +162,9 @@ def _model(cells: Sequence[Cell], one: Comparison, method: str) -> Model | None:
 
 
 def _suggested(cells: Sequence[Cell], needed: dict[tuple[str, str], SeedsNeeded]) -> tuple[int, ...]:
-    """The study's seeds and as many new ones as the most demanding pair that can be settled needs."""
+    """The study's seeds and as many new ones as settle half of what NUM_SEEDS can settle; empty where nothing is
+    open."""
     seeds = sorted({int(seed) for cell in cells for seed in cell.seeds})
-    wanted = [n for one in needed.values() for n in (one.mean, one.spread) if n is not None]
-    missing = max(wanted, default=0) - len(seeds)
-    if missing <= 0:
-        return ()
-    return (*seeds, *range(seeds[-1] + 1, seeds[-1] + 1 + missing))
+    wanted = sorted(n for one in needed.values() for n in (one.mean, one.spread) if n)
+    missing = wanted[len(wanted) // 2] - len(seeds) if wanted else 0
+    return (*seeds, *range(seeds[-1] + 1, seeds[-1] + 1 + missing)) if missing > 0 else ()

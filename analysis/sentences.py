@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.comparisons import ALPHA, Comparison
 from analysis.intervals import Interval
-from analysis.power import NUM_SEEDS, TARGET, SeedsNeeded
+from analysis.power import NUM_SEEDS, SeedsNeeded
 from analysis.trends import SlopeDifference, Trend
 
 
@@ -130,46 +130,42 @@ def slope_text(one: SlopeDifference) -> str | None:
 
 
 def undecided_texts(one: Comparison, needed: SeedsNeeded | None) -> list[str]:
+    """What this pair leaves open, in mean and in spread, and the seeds that would settle it."""
     texts = []
     if not one.p_mean_holm <= ALPHA:
         texts.append(
-            f"Whether {one.a} and {one.b} differ in mean: the difference is {_signed(one.mean_difference, 1)} points "
-            f"(95% interval {interval_text(one.mean_difference_interval)}; {p_text(one.p_mean_holm)}, Holm)."
-            + _needed_text(needed.mean if needed else 0)
+            f"Mean of {one.a} against {one.b}: {_signed(one.mean_difference, 1)} points "
+            f"({interval_text(one.mean_difference_interval)}; {p_text(one.p_mean_holm)}){_needed_text(needed, 'mean')}."
         )
     if not one.p_spread_holm <= ALPHA:
         texts.append(
-            f"Whether {one.a} and {one.b} differ in spread: the std of {one.a} is {ratio_text(one.std_ratio)} times "
-            f"that of {one.b} (95% interval {ratio_interval_text(one.std_ratio_interval)}; "
-            f"{p_text(one.p_spread_holm)}, Holm)." + _needed_text(needed.spread if needed else 0)
+            f"Spread of {one.a} against {one.b}: std {ratio_text(one.std_ratio)} times as large "
+            f"({ratio_interval_text(one.std_ratio_interval)}; {p_text(one.p_spread_holm)})"
+            f"{_needed_text(needed, 'spread')}."
         )
     return texts
 
 
-def _needed_text(seeds: int | None) -> str:
-    """`seeds` a cell; None: more than were tried in the simulation; 0: not simulated."""
-    if seeds == 0:
+def _needed_text(needed: SeedsNeeded | None, kind: str) -> str:
+    if needed is None:
         return ""
-    if seeds is None:
-        return f" More than {NUM_SEEDS[-1]} seeds a cell would be needed if the truth is what was found."
-    return f" About {seeds} seeds a cell would show it in {TARGET:.0%} of studies, if the truth is what was found."
+    seeds = needed.mean if kind == "mean" else needed.spread
+    return f"; {f'about {seeds}' if seeds else f'more than {NUM_SEEDS[-1]}'} seeds would show it"
 
 
 def undecided_slope(one: SlopeDifference, trends: Sequence[Trend]) -> str | None:
+    """The growth of both stds with the gap, where they are not shown to differ."""
     if one.p_spread_holm <= ALPHA or not math.isfinite(one.log2_std.value):
         return None
     growth = {trend.method: trend.log2_std for trend in trends if trend.axis == "capacity gap"}
     if one.a not in growth or one.b not in growth:
         return None
     each = " and ".join(
-        f"{name}'s by {ratio_text(2 ** growth[name].value)} "
+        f"{name}'s std by {ratio_text(2 ** growth[name].value)} "
         f"({ratio_interval_text(_power_of_two(growth[name].interval))})"
         for name in (one.a, one.b)
     )
-    return (
-        f"Whether the std of {one.a} and {one.b} grows differently with the gap: one doubling multiplies "
-        f"{each}; {p_text(one.p_spread_holm)}, Holm."
-    )
+    return f"Growth of spread: a doubling of the gap multiplies {each}; {p_text(one.p_spread_holm)} that they differ."
 
 
 def _power_of_two(interval: Interval) -> Interval:

@@ -82,14 +82,14 @@ def permutation_p(a: FloatArray, b: FloatArray, masks: Masks) -> FloatArray:
     return np.asarray((difference >= observed[..., None]).mean(axis=-1))
 
 
-def sign_flip_p(differences: FloatArray, generator: np.random.Generator) -> FloatArray:
+def sign_flip_p(differences: FloatArray, generator: np.random.Generator, *, limit: int = MAX_REGROUPINGS) -> FloatArray:
     """Two-sided p (...) of the mean of paired `differences` (..., n) when the sign of each is a coin toss; exact to n
     = 12."""
     n = differences.shape[-1]
-    if 2**n <= MAX_REGROUPINGS:
+    if 2**n <= limit:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=n)))
     else:
-        signs = generator.choice((1.0, -1.0), (MAX_REGROUPINGS, n))
+        signs = generator.choice((1.0, -1.0), (limit, n))
         signs[0] = 1.0
     sums = np.abs(differences @ signs.T)
     tolerance = 1e-9 * np.abs(differences).sum(axis=-1)

@@ -82,3 +82,47 @@ def toy_rows(num_seeds: int = 5) -> list[dict[str, Any]]:
     rows[broken[0]] = make_row("out_kd", "large", 0, 412.0, status="collapsed")
     rows[broken[1]] = make_row("out_kd", "large", 1, None, diverged_at_step=77)
     return rows
+
+
+def search_rows(num: int = 12) -> list[dict[str, Any]]:
+    """Searched members of lift_place_feat with varied settings and seeds that the grid does not use."""
+    generator = np.random.default_rng(1)
+    return [
+        make_row(
+            "lift_place_feat", "medium", 1000 + index, float(30 + 20 * generator.random()), phase="search",
+            group_size=int(generator.choice([4, 8, 16, 32])), lambda_out=float(10 ** generator.uniform(-1, 1)),
+            coarse_norm=str(generator.choice(["l1", "l2"])),
+        )
+        for index in range(num)
+    ]  # fmt: skip
+
+
+def ablation_rows() -> list[dict[str, Any]]:
+    """lift_place at three group sizes."""
+    return [
+        make_row("lift_place", "large", seed, 30.0 + size / 4 + seed, phase="ablation", group_size=size)
+        for size in (4, 16, 64)
+        for seed in (0, 1)
+    ]
+
+
+def write_evaluation_files(study_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """samples/<run_id>.png and .npz as the evaluation writes them: 8x8 images, three timesteps."""
+    from matplotlib.image import imsave
+
+    generator = np.random.default_rng(2)
+    folder = study_dir / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        imsave(folder / f"{row['run_id']}.png", generator.random((32, 32)), cmap="gray")
+        error = generator.random((3, 8, 8)).astype(np.float32)
+        arrays = {
+            "timesteps": np.array([10, 500, 900]),
+            "squared_error": error,
+            "example": generator.random((8, 8)).astype(np.float32),
+        }
+        if row["method"].startswith("lift"):
+            arrays["place_group"] = (
+                (error.reshape(3, 64).argsort(axis=1).argsort(axis=1) // 16).reshape(3, 8, 8).astype(np.int16)
+            )
+        np.savez(folder / f"{row['run_id']}.npz", **arrays)
