@@ -60,6 +60,7 @@ def _distribution(key: str, value: Any) -> BaseDistribution:
             f"search_space.{key} of kind {kind} takes {', '.join(sorted(allowed))} but got {', '.join(sorted(given))}"
         )
     try:
-        return make(**{field: value[field] for field in given})
+        distribution: BaseDistribution = make(**{field: value[field] for field in given})
     except (TypeError, ValueError) as error:
         raise ValueError(f"search_space.{key} is not a {kind} distribution: {error}") from error
+    return distribution

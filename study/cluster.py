@@ -17,6 +17,9 @@ _WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Keeps freed memory in the process: without, a tenth of a small model's step is spent in page faults.
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
 }
 
 
@@ -59,8 +62,8 @@ def count_slots(config: ClusterConfig, resources: dict[str, float]) -> int:
     slots = min(int(resources.get(kind, 0) / amount) for kind, amount in need.items() if amount > 0)
     if slots < 1:
         raise ValueError(
-            f"cluster.num_workers={config.num_workers} needs {need['CPU']:g} CPUs and {need['GPU']:g} GPUs for one pack, but the"
-            f" cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; allowed: what fits them"
+            f"cluster.num_workers={config.num_workers} needs {need['CPU']:g} CPUs and {need['GPU']:g} GPUs"
+            f" for one pack, but the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
         )
     return slots
 

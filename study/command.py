@@ -58,7 +58,7 @@ def _allowed_instead(config_name: str, error: BaseException) -> str:
     with initialize_config_module("study.conf", version_base="1.3"):
         node: Any = hydra_compose(config_name)
     for part in match[1].split(".")[:-1]:
-        node = node[part] if part in node else node
+        node = node.get(part, node)
     return f"; allowed: {', '.join(map(str, node))}"
 
 

@@ -13,7 +13,6 @@ from analysis.records import finished_run_ids
 from study.plan import Pack
 
 
-@ray.remote(num_cpus=0)
 class _Board:
     """Steps taken so far, by the name of the work."""
 
@@ -33,14 +32,14 @@ def report(board: ActorHandle, name: str, steps: int) -> None:
 
 
 def make_board() -> ActorHandle:
-    return _Board.remote()
+    return ray.remote(num_cpus=0)(_Board).remote()
 
 
 @contextmanager
 def bar(
     board: ActorHandle, describe: Callable[[dict[str, int]], tuple[int, str]], *, total: int, unit: str
 ) -> Iterator[None]:
-    """Draws a progress bar with the time left until the block ends; describe(steps) gives what is done, and a remark."""
+    """Draws a progress bar with the time left until the block ends; describe(steps) gives what is done and a remark."""
     stop = threading.Event()
     display = tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.5, smoothing=0.05)
 

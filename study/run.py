@@ -8,23 +8,26 @@ from analysis.records import finished_run_ids
 from analysis.report import write_report
 from study import plan
 from study.cluster import connected
-from study.config import StudyConfig, study_config, write_study_yaml
+from study.config import StudyConfig
 from study.estimate import describe_seconds, estimate_seconds
 from study.executor import make_job, make_teachers, missing_teachers, run_packs
 from study.layout import report_dir
+from study.parse import study_config, write_study_yaml
 from study.search import run_search, search_is_finished
 
 
 def run_study(cfg: DictConfig, command: str) -> int:
-    """Runs what is missing of the study and reports. Raises ValueError before anything is started, RuntimeError later."""
+    """Runs what is missing of the study and reports.
+
+    Raises ValueError before anything is started, RuntimeError when a pack fails for good.
+    """
     config = study_config(cfg)
     planned = plan.members(config) if config.search is None else []
     finished = finished_run_ids(config.study_dir)
     missing = [member for member in planned if member.run_id not in finished]
     print(f"study {config.study} in {config.study_dir}: {_describe_plan(config, len(planned), len(missing))}")
     if missing or (config.search is not None and not search_is_finished(config)):
-        write_study_yaml(cfg, config.study_dir)
-        _run(config, plan.packs(missing, config.max_members))
+        _run(cfg, config, plan.packs(missing, config.max_members))
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")
@@ -35,13 +38,15 @@ def _describe_plan(config: StudyConfig, num_planned: int, num_missing: int) -> s
     if config.search is not None:
         return f"search of {config.search.num_members} members of {config.search.method} on {config.search.teacher}"
     return (
-        f"{num_planned} members ({len(config.teachers)} teachers, {len(config.methods)} methods, {len(config.seeds)} seeds),"
+        f"{num_planned} members"
+        f" ({len(config.teachers)} teachers, {len(config.methods)} methods, {len(config.seeds)} seeds),"
         f" {num_planned - num_missing} finished, {num_missing} to run"
     )
 
 
-def _run(config: StudyConfig, packs: list[plan.Pack]) -> None:
+def _run(cfg: DictConfig, config: StudyConfig, packs: list[plan.Pack]) -> None:
     with connected(config.cluster) as cluster:
+        write_study_yaml(cfg, config.study_dir)
         print(
             f"cluster: {config.cluster.address}, {cluster.num_slots} packs at once; dashboard: {cluster.dashboard_url}"
         )

@@ -46,9 +46,9 @@ def finished_rows(config: StudyConfig) -> Rows:
     found = {}
     for row in rows:
         settings = {key: row[key] for key in space}
-        if row["method"] == search.method and all(_holds(space[key], value) for key, value in settings.items()):
-            if search_member(config, settings).run_id == row["run_id"]:
-                found[row["run_id"]] = row
+        is_ours = row["method"] == search.method and all(_holds(space[key], value) for key, value in settings.items())
+        if is_ours and search_member(config, settings).run_id == row["run_id"]:
+            found[row["run_id"]] = row
     return found
 
 

@@ -120,4 +120,5 @@ def _write_samples(result: MemberResult, folder: Path) -> None:
     grid = make_grid(result.evaluation.samples, nrow=8, padding=1, pad_value=0)
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(folder / f"{result.member.run_id}.png")
     if result.evaluation.error_maps:
-        np.savez_compressed(folder / f"{result.member.run_id}.npz", **result.evaluation.error_maps)
+        arrays: dict[str, Any] = dict(result.evaluation.error_maps)
+        np.savez_compressed(folder / f"{result.member.run_id}.npz", **arrays)

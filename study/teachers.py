@@ -8,9 +8,9 @@ from study.command import compose, entry_point
 def main(argv: list[str]) -> int:
     """Makes the teachers that are missing; prints each one's size, FID and folder."""
     from study.cluster import connected
-    from study.config import study_config
     from study.executor import make_teachers, missing_teachers
     from study.layout import folders
+    from study.parse import study_config
     from trainables.teachers import find_teacher
 
     config = study_config(compose("config", argv))
@@ -21,9 +21,8 @@ def main(argv: list[str]) -> int:
     for spec in config.teachers:
         teacher = find_teacher(spec, config.evaluation, where)
         assert teacher is not None
-        print(
-            f"{spec.name}: {teacher.size.params:,} parameters, {teacher.size.macs:,} MACs, FID {teacher.fid:.2f}, teachers/{spec.teacher_id}"
-        )
+        size = f"{teacher.size.params:,} parameters, {teacher.size.macs:,} MACs"
+        print(f"{spec.name}: {size}, FID {teacher.fid:.2f}, in {where.teachers / spec.teacher_id}")
     return 0
 
 

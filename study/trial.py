@@ -77,7 +77,7 @@ def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
 
 
 def _worker_function() -> Any:
-    """The worker's function as a closure: it is pickled by value, so the controller that passes it on imports nothing."""
+    """The worker's function as a closure: pickled by value, so that the controller between need not import it."""
 
     def train(config: dict[str, Any]) -> None:
         from trainables.ray_train import train_worker

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from trainables.checks import require_choice, require_number, require_whole
 from trainables.diffusion import TIMESTEPS
 from trainables.losses.methods import Method
 
@@ -60,10 +61,10 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size"):
-            _require_whole(f"{self.key}.{name}", getattr(self, name), 1)
+            require_whole(f"{self.key}.{name}", getattr(self, name), 1)
         for name in ("lr", "max_grad_norm"):
-            _require_number(f"{self.key}.{name}", getattr(self, name), low=0.0, high=float("inf"), low_open=True)
-        _require_number(f"{self.key}.ema_decay", self.ema_decay, low=0.0, high=1.0, high_open=True)
+            require_number(f"{self.key}.{name}", getattr(self, name), above=0)
+        require_number(f"{self.key}.ema_decay", self.ema_decay, at_least=0, below=1)
         for name, allowed in (
             ("optimiser", OPTIMISERS),
             ("lr_schedule", LR_SCHEDULES),
@@ -90,10 +91,10 @@ class EvaluationSpec:
     batch_size: int = 64  # images sampled at once; changes nothing but speed
 
     def __post_init__(self) -> None:
-        _require_whole("evaluation.num_images", self.num_images, 2)
-        _require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
-        _require_whole("evaluation.batch_size", self.batch_size, 1)
-        _require_whole("evaluation.noise_seed", self.noise_seed, 0)
+        require_whole("evaluation.num_images", self.num_images, 2)
+        require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
+        require_whole("evaluation.batch_size", self.batch_size, 1)
+        require_whole("evaluation.noise_seed", self.noise_seed, 0)
         require_choice("evaluation.sampler", self.sampler, ("ddim",))
         require_choice("evaluation.reference_split", self.reference_split, ("train",))
 
@@ -153,26 +154,3 @@ class Member:
     @cached_property
     def run_id(self) -> str:
         return content_id(self.identity())
-
-
-def require_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raises ValueError naming the key, the value and what is allowed."""
-    if value not in allowed:
-        raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}")
-
-
-def _require_whole(key: str, value: object, low: int, high: int | None = None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
-        allowed = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
-        raise ValueError(f"{key} must be {allowed} but got {value!r}")
-
-
-def _require_number(
-    key: str, value: object, *, low: float, high: float, low_open: bool = False, high_open: bool = True
-) -> None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    if not fits or (low_open and value == low) or (high_open and value == high):
-        allowed = f"{'above' if low_open else 'at least'} {low:g}" + (
-            "" if high == float("inf") else f" and below {high:g}"
-        )
-        raise ValueError(f"{key} must be a number {allowed} but got {value!r}")

@@ -8,8 +8,9 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
+from trainables.checks import require_choice
 from trainables.seeds import derived_seed
-from trainables.specs import ModelSpec, require_choice
+from trainables.specs import ModelSpec
 
 _MODEL_CLASSES: dict[str, Any] = {"UNet2DModel": UNet2DModel}
 

@@ -1,0 +1,156 @@
+"""A composed config -> StudyConfig. Hydra ends here: nothing below sees a DictConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from study.command import option_config, option_names
+from study.config import ClusterConfig, SearchConfig, StudyConfig, require_name
+from trainables.checks import require_choice, require_text, require_whole
+from trainables.data import image_shape
+from trainables.extractors import make_extractor
+from trainables.losses.methods import METHODS, Method, make_method
+from trainables.models import count
+from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
+
+_GROUPS = ["data", "student", "method", "protocol", "evaluation", "cluster"]
+Raw = Mapping[str, Any]
+Shape = tuple[int, int, int]
+T = TypeVar("T")
+
+
+def study_config(cfg: DictConfig) -> StudyConfig:
+    """Checks a composed config and makes the study of it.
+
+    Raises ValueError naming the key, the value and what is allowed.
+    """
+    raw = _plain(cfg)
+    _check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
+    data = require_text("data.name", _mapping(raw, "data").get("name"), "the name of a data set")
+    shape = image_shape(data)
+    evaluation = _make(EvaluationSpec, "evaluation", _mapping(raw, "evaluation"))
+    # Refuses an extractor without weights now, not after the first pack.
+    make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
+    recipe = _mapping(raw, "method")
+    _check_keys("pack", _mapping(raw, "pack"), ["max_members"])
+    return StudyConfig(
+        study=raw["study"],
+        study_dir=Path(require_text("study_dir", raw["study_dir"], "a path")),
+        data=data,
+        student=_model("student", _mapping(raw, "student"), shape),
+        teachers=_teachers(raw, data, shape),
+        methods=tuple(_method(entry, recipe, shape) for entry in _list(raw, "methods")),
+        recipe=recipe,
+        seeds=tuple(_list(raw, "seeds")),
+        train=_make(TrainSpec, "train", {**_mapping(raw, "train"), "key": "train"}, hidden=["key"]),
+        evaluation=evaluation,
+        search=_protocol(_mapping(raw, "protocol"), raw["search_space"]),
+        max_members=_mapping(raw, "pack")["max_members"],
+        collapse_fid=raw["collapse_fid"],
+        cluster=_make(ClusterConfig, "cluster", _mapping(raw, "cluster")),
+    )
+
+
+def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
+    """Writes the resolved config as study.yaml, for people; nothing reads it back."""
+    study_dir.mkdir(parents=True, exist_ok=True)
+    temporary = study_dir / ".study.yaml.tmp"
+    temporary.write_text(yaml.safe_dump(_plain(cfg), sort_keys=False))
+    temporary.replace(study_dir / "study.yaml")
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        raw: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
+    assert isinstance(raw, dict)
+    return raw
+
+
+def _teachers(raw: Raw, data: str, shape: Shape) -> tuple[TeacherSpec, ...]:
+    train = _make(
+        TrainSpec, "teacher_train", {**_mapping(raw, "teacher_train"), "key": "teacher_train"}, hidden=["key"]
+    )
+    seed = raw["teacher_seed"]
+    require_whole("teacher_seed", seed, 0)
+    models = [_teacher_model(entry, shape) for entry in _list(raw, "teachers")]
+    return tuple(TeacherSpec(model=model, train=train, data=data, seed=seed) for model in models)
+
+
+def _teacher_model(entry: Any, shape: Shape) -> ModelSpec:
+    """A teachers entry: the name of a file in conf/teacher, or a model {name, model_class, config}."""
+    if isinstance(entry, Mapping):
+        return _model("teachers", entry, shape)
+    names = option_names("teacher")
+    if entry not in names:
+        raise ValueError(
+            f"teachers must be among {', '.join(names)}, or models with name, model_class and config, but got {entry!r}"
+        )
+    return _model(f"teacher.{entry}", option_config("teacher", entry), shape)
+
+
+def _model(key: str, raw: Raw, shape: Shape) -> ModelSpec:
+    spec = _make(ModelSpec, key, raw)
+    require_name(f"{key}.name", spec.name)
+    _mapping(raw, "config")
+    count(spec, shape)  # refuses a config that cannot be built, in milliseconds (meta device)
+    return spec
+
+
+def _method(entry: Any, recipe: Raw, shape: Shape) -> Method:
+    """A methods entry: a name of the table, or {method: name, setting: value, ...}."""
+    settings: Raw = {"method": entry} if isinstance(entry, str) else entry
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"methods must be among {', '.join(METHODS)}, or mappings with a key method, but got {entry!r}"
+        )
+    own = {key: value for key, value in settings.items() if key != "method"}
+    return make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape[1] * shape[2])
+
+
+def _protocol(raw: Raw, space: Any) -> SearchConfig | None:
+    require_choice("protocol.name", raw.get("name"), ("grid", "search"))
+    settings = {key: value for key, value in raw.items() if key != "name"}
+    if raw["name"] == "search":
+        space = require_text("search_space", space, "the name of a search space or the path of a .yaml file")
+        return _make(SearchConfig, "protocol", {**settings, "space": space}, hidden=["space"])
+    _check_keys("protocol=grid", settings, [])
+    return None
+
+
+def _make(cls: type[T], key: str, raw: Raw, hidden: list[str] | None = None) -> T:
+    """cls(**raw) with unknown and missing keys named; `hidden` fields are not the user's to set."""
+    allowed = [field.name for field in fields(cls) if field.name not in ("key", "space")]  # type: ignore[arg-type]
+    _check_keys(key, {name: value for name, value in raw.items() if name not in (hidden or [])}, allowed)
+    try:
+        return cls(**raw)
+    except TypeError as error:
+        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but {error}") from error
+
+
+def _check_keys(key: str, raw: Raw, allowed: list[str]) -> None:
+    for name in raw:
+        if name not in allowed:
+            raise ValueError(f"{key} has no key {name!r}; allowed: {', '.join(allowed) or 'none'}")
+
+
+def _mapping(raw: Raw, key: str) -> Raw:
+    value = raw.get(key)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} must be a mapping of keys to values but got {value!r}")
+    return value
+
+
+def _list(raw: Raw, key: str) -> list[Any]:
+    value = raw.get(key)
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{key} must be a list with at least one entry but got {value!r}")
+    return value
