@@ -46,7 +46,10 @@ def load_student(folder: Path) -> TrainedStudent | None:
     """The student that `save_student` kept, or None. Raises ValueError when its weights are not the saved ones."""
     if not (folder / _FACTS).exists():
         return None
-    facts = json.loads((folder / _FACTS).read_text())
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+    except ValueError as error:
+        raise ValueError(f"{folder / _FACTS} is damaged: {error}; remove {folder.name} to train it again") from error
     model = load_model(folder, dtype=getattr(torch, facts["dtype"])).eval().requires_grad_(False)
     if weights_digest(model) != facts["digest"]:
         raise ValueError(
@@ -61,14 +64,15 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any])
         return
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary, safe_serialization=True)
-    (temporary / facts_name).write_text(json.dumps(facts, indent=1))
-    for path in temporary.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
     try:
+        model.save_pretrained(temporary, safe_serialization=True)
+        (temporary / facts_name).write_text(json.dumps(facts, indent=1))
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.rename(folder)
     except OSError:  # another worker was first; what it saved has the same content
         if not folder.exists():
             raise
-        shutil.rmtree(temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -56,10 +56,15 @@ class SeedStream:
     """The images, noise and timesteps of one seed: what every member of that seed sees (common random numbers).
 
     The batch of a step follows from (seed, step) alone, so it depends neither on what ran before nor on the number of
-    ranks: every rank draws the global batch and keeps its share.
+    ranks: every rank draws the global batch and keeps its share. Raises ValueError when it cannot be shared equally.
     """
 
     def __init__(self, images: torch.Tensor, *, seed: int, batch_size: int, timesteps: str, ranks: Ranks) -> None:
+        if batch_size % ranks.world_size:  # shares of unequal size would not count equally in the mean over ranks
+            raise ValueError(
+                f"train.batch_size must be a multiple of the {ranks.world_size} workers that share it"
+                f" but got {batch_size}"
+            )
         self._images = images
         self._seed, self._batch_size, self._ranks = seed, batch_size, ranks
         self._timesteps = TIMESTEPS[timesteps]

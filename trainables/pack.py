@@ -156,9 +156,8 @@ def check_pack(members: Sequence[Member]) -> None:
 
 def load_teacher(folder: Path, member: Member, device: torch.device) -> nn.Module:
     """The frozen teacher of a member's pack."""
-    teacher = load_model(folder)
-    teacher.to(device=device, dtype=getattr(torch, member.train.precision))
-    return teacher.eval().requires_grad_(False)
+    teacher = load_model(folder, dtype=getattr(torch, member.train.precision))
+    return teacher.to(device).eval().requires_grad_(False)
 
 
 def peak_memory_mb(device: torch.device) -> float:

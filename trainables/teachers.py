@@ -80,7 +80,7 @@ def make_teacher(
             "evaluations": {},
         }
         save_model(trained.model, folder, _FACTS, facts)
-    model = load_model(folder).to(torch_device).eval()
+    model = load_model(folder, dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
     saved = _read_facts(folder)
     assert saved is not None
     if weights_digest(model) != saved["digest"]:

@@ -128,7 +128,7 @@ class Trainee:
         self._optimiser.step()
         assert self._parameters.grad is not None
         self._parameters.grad.zero_()
-        decay = min(self.member.train.ema_decay, (1 + step) / (10 + step))  # diffusers' EMAModel warms up the same way
+        decay = min(self.member.train.ema_decay, (1 + step) / (10 + step))  # diffusers' EMAModel warms up like this
         self._ema.lerp_(self._parameters.detach()[self._student_part], 1 - decay)
 
     def ema_student(self) -> nn.Module:

@@ -44,9 +44,17 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
     try:
         model_class = json.loads((folder / "config.json").read_text())["_class_name"]
         require_choice("_class_name", model_class, model_classes())
-        model: nn.Module = _MODEL_CLASSES[model_class].from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=dtype
+        model: nn.Module
+        model, found = _MODEL_CLASSES[model_class].from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            torch_dtype=dtype,
+            output_loading_info=True,
         )
+        if found["missing_keys"]:  # diffusers only warns and goes on
+            raise ValueError(f"it lacks {', '.join(found['missing_keys'])}")
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder} does not hold a diffusers model with safetensors weights: {error}") from error
     return model
