@@ -18,6 +18,11 @@ SETTINGS = (
     *("lambda_diff", "lambda_out", "lambda_feat"),
     *("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision"),
 )
+_COLUMNS = [
+    *("run_id", "phase", "status", "teacher", "teacher_id", "teacher_params", "teacher_macs", "teacher_fid"),
+    *("student_params", "student_macs", "capacity_gap", "method", *SETTINGS),
+    *("seed", "fid", "student_teacher_distance", "device_seconds"),
+]
 _SHORT = {"group_size": "K", "batch_size": "batch", "coarse_norm": "norm"}
 NO_TEACHER = "no teacher"
 
@@ -58,7 +63,7 @@ def group_cells(runs: pa.Table, *, study: str | None = None) -> list[Cell]:
 
     `study`, when given, is put before every method's label, so that cells of several studies can stand side by side.
     """
-    rows = runs.to_pydict()
+    rows = runs.select(_COLUMNS).to_pydict()
     groups: dict[tuple[Any, ...], list[int]] = {}
     keys = ["phase", "teacher", "teacher_id", "teacher_params", "student_params", "method", *SETTINGS]
     for index, key in enumerate(zip(*(rows[name] for name in keys), strict=True)):

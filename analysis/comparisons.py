@@ -10,8 +10,9 @@ import numpy as np
 from scipy import stats
 
 from analysis.cells import Cell, FloatArray, methods_of, teachers_of
-from analysis.intervals import LEVEL, NAN, Interval, mean_interval, superiority_interval
+from analysis.intervals import LEVEL, NAN, Interval, mean_interval, num_resamples, superiority_interval
 from analysis.jackknife import log_std, log_std_pseudo_values
+from analysis.summary import mean
 from analysis.two_samples import (
     MAX_PERMUTED,
     mean_test,
@@ -81,7 +82,7 @@ def compare_all(cells: Sequence[Cell], generator: np.random.Generator, *, paired
 
     `paired` says that members of one seed share their noise and initial student, as in a study of this system.
     """
-    pairs = _pairs(cells)
+    pairs = pairs_of(cells)
     over_all = [comparison for pair in pairs if (comparison := _compare(cells, pair, None, generator, paired=paired))]
     single = [
         comparison
@@ -135,18 +136,24 @@ def shared_teachers(cells: Sequence[Cell], a: str, b: str) -> list[str]:
     return [name for name in teachers_of(cells) if all(name in names or None in names for names in by_method)]
 
 
-def _pairs(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+def pairs_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """All pairs of up to MAX_METHODS methods; of more, the best by mean FID against each of the others."""
     methods = methods_of(cells)
     if len(methods) <= MAX_METHODS:
         return list(itertools.combinations(methods, 2))
-    best = min(methods, key=lambda method: _grand_mean(cells, method))
+    best = best_methods(cells)[0]
     return [(best, method) for method in methods if method != best]
 
 
-def _grand_mean(cells: Sequence[Cell], method: str) -> float:
-    fids = np.concatenate([cell.fid for cell in cells if cell.method == method])
-    known = fids[~np.isnan(fids)]
-    return float(known.mean()) if len(known) else float("inf")
+def best_methods(cells: Sequence[Cell]) -> list[str]:
+    """The methods by ascending mean FID over all their tries."""
+    fids = {method: [cell.fid for cell in cells if cell.method == method] for method in methods_of(cells)}
+    means = {method: mean(known[~np.isnan(known)]) for method, known in _joined(fids).items()}
+    return sorted(means, key=lambda method: (np.isnan(means[method]), means[method], method))
+
+
+def _joined(fids: dict[str, list[FloatArray]]) -> dict[str, FloatArray]:
+    return {method: np.concatenate(parts) for method, parts in fids.items()}
 
 
 def _compare(
@@ -221,6 +228,7 @@ def _bootstrap(
     a: FloatArray, b: FloatArray, differences: FloatArray, generator: np.random.Generator, resamples: int = 999
 ) -> Interval:
     """Percentile bootstrap of the difference of means, over pairs where there are any."""
+    resamples = num_resamples(len(a.T) + len(b.T), resamples)
     groups = [differences] if len(differences) > 1 else [a.mean(axis=0), b.mean(axis=0)]
     drawn = [group[generator.integers(0, len(group), (resamples, len(group)))].mean(axis=1) for group in groups]
     low, high = np.quantile(drawn[0] - (drawn[1] if len(drawn) > 1 else 0.0), [0.025, 0.975])

@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from analysis.figure_style import method_style, new_figure
 from analysis.summary import mean, std
 
+MAX_POINTS = 1000  # a method; beyond this, single tries are left out of the picture
 SETTINGS = {"group_size": "group size K (elements)", "lambda_out": "lambda_out", "lambda_feat": "lambda_feat"}
 
 
@@ -52,7 +53,8 @@ def _varies(rows: Sequence[dict[str, Any]], name: str) -> bool:
 
 
 def _response(axes: Axes, points: np.ndarray, style: dict[str, Any], method: str) -> None:
-    axes.plot(points[:, 0], points[:, 1], linestyle="", alpha=0.45, markersize=5, markeredgewidth=0, **style)
+    if len(points) <= MAX_POINTS:
+        axes.plot(points[:, 0], points[:, 1], linestyle="", alpha=0.45, markersize=5, markeredgewidth=0, **style)
     values = np.unique(points[:, 0])
     groups = [points[points[:, 0] == value, 1] for value in values]
     repeated = max(map(len, groups)) > 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from analysis.cells import Cell, teachers_of
+from analysis.comparisons import MAX_METHODS, best_methods
 from analysis.figure_cost import cost_figure
 from analysis.figure_curves import curve_figure
 from analysis.figure_errors import error_figure
@@ -16,7 +17,7 @@ from analysis.figure_settings import SETTINGS, settings_figure
 from analysis.figure_stability import stability_figure
 from analysis.figure_style import save_figure, style_context
 from analysis.figure_trends import trend_figure
-from analysis.gallery import error_maps
+from analysis.gallery import error_maps, run_ids_with
 from analysis.records import curves_dir, read_curve
 from analysis.study_results import Results, records_of, rows_of
 
@@ -34,6 +35,7 @@ class Drawing:
 def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
     """Writes every figure as SVG and PNG into `folder` and returns them by name; those without data are left out."""
     found: dict[str, Drawing] = {}
+    results = _best_only(results)
     with style_context():
         figure, titles = stability_figure(results.entries)
         found["stability"] = Drawing(
@@ -56,6 +58,20 @@ def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
         _draw_settings(results, folder, found)
         _draw_study_files(results, folder, found)
     return found
+
+
+def _best_only(results: Results) -> Results:
+    """The results of the MAX_METHODS best methods, where there are more than a figure can show."""
+    if len(results.methods) <= MAX_METHODS:
+        return results
+    cells = [cell for cell, _ in results.entries]
+    best = best_methods(cells)[:MAX_METHODS]
+    return replace(
+        results,
+        methods=[method for method in results.methods if method in best],
+        entries=[entry for entry in results.entries if entry[0].method in best],
+        trends=[trend for trend in results.trends if trend.method in best],
+    )
 
 
 def _draw_settings(results: Results, folder: Path, found: dict[str, Drawing]) -> None:
@@ -95,10 +111,11 @@ def _largest_teachers_curves(cells: list[Cell], study_dir: Path) -> Mapping[str,
     teachers = teachers_of(cells)
     largest = teachers[-1] if teachers else None
     curves: dict[str, list[pa.Table]] = {}
+    with_curve = run_ids_with(curves_dir(study_dir), ".parquet")
     for cell in cells:
         if cell.teacher not in (largest, None):
             continue
-        present = [run for run in cell.run_ids if (curves_dir(study_dir) / f"{run}.parquet").is_file()]
+        present = [run_id for run_id in cell.run_ids if run_id in with_curve]
         tables = [read_curve(study_dir, run) for run in present[:MAX_CURVES]]
         if any(len(table) for table in tables):
             curves[cell.method] = [table for table in tables if len(table)]

@@ -27,12 +27,12 @@ class Picture:
 def sample_pictures(cells: Sequence[Cell], study_dir: Path) -> tuple[list[Picture], int]:
     """The sample grid of the lowest seed of every cell that has one, and how many were left out for size."""
     found, left_out, size = [], 0, 0
+    present = run_ids_with(study_dir / "samples", ".png")
     for cell in cells:
         for run_id, seed in zip(cell.run_ids, cell.seeds, strict=True):
-            path = study_dir / "samples" / f"{run_id}.png"
-            if not path.is_file():
+            if run_id not in present:
                 continue
-            content = path.read_bytes()
+            content = (study_dir / "samples" / f"{run_id}.png").read_bytes()
             size += len(content) * 4 // 3
             if not content.startswith(_PNG) or size > MAX_PICTURE_BYTES:
                 left_out += 1
@@ -45,15 +45,20 @@ def sample_pictures(cells: Sequence[Cell], study_dir: Path) -> tuple[list[Pictur
 
 def error_maps(cells: Sequence[Cell], study_dir: Path) -> dict[str, ErrorMaps]:
     """By method: the error maps of its lowest seed at the largest teacher that has any. Empty where there are none."""
+    present = run_ids_with(study_dir / "samples", ".npz")
     for teacher in reversed(teachers_of(cells)):
         maps = {}
         for cell in cells:
             if cell.teacher != teacher:
                 continue
-            paths = [study_dir / "samples" / f"{run_id}.npz" for run_id in cell.run_ids]
-            first = next((path for path in paths if path.is_file()), None)
+            first = next((run_id for run_id in cell.run_ids if run_id in present), None)
             if first is not None:
-                maps[cell.method] = read_error_maps(first)
+                maps[cell.method] = read_error_maps(study_dir / "samples" / f"{first}.npz")
         if maps:
             return maps
     return {}
+
+
+def run_ids_with(folder: Path, suffix: str) -> set[str]:
+    """The run_ids that have a file with this suffix in `folder`; none where there is no such folder."""
+    return {path.stem for path in folder.glob(f"*{suffix}")}

@@ -56,10 +56,16 @@ def bootstrap_interval(
     """Percentile bootstrap interval of `statistic` ("mean" or "std") of `values` (n,); too narrow for n < 20."""
     if len(values) < 2:
         return NAN
+    resamples = num_resamples(len(values), resamples)
     drawn = values[generator.integers(0, len(values), (resamples, len(values)))]
     estimates = drawn.mean(axis=1) if statistic == "mean" else drawn.std(axis=1, ddof=1)
     low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def num_resamples(n: int, wanted: int) -> int:
+    """Fewer bootstrap resamples where n is so large that all of them would fill the memory; at least 99."""
+    return max(99, min(wanted, 2_000_000 // max(n, 1)))
 
 
 def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:

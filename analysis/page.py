@@ -49,6 +49,7 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
         coverage=calibration_table(rates, "coverage"),
         false_positives=calibration_table(rates, "false positives"),
         num_teachers=len(teachers_of([cell for cell, _ in results.entries])),
+        num_single=sum(one.teacher is not None for one in results.comparisons),
         paired=results.paired,
         reproduce=reproduced,
     )

@@ -16,6 +16,7 @@ from analysis.tables import Entry, TableRow, number, table_rows, teacher_text
 from analysis.trends import RankCorrelation, SlopeDifference, Trend
 
 MAX_SEARCHED = 200
+MAX_COMPARISONS = 300
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def all_tables(results: Results) -> dict[str, PageTable]:
         "main": main_table(results.entries),
         "cells": cell_table(results.entries),
         "comparisons": comparison_table(over_all),
-        "single": comparison_table([one for one in results.comparisons if one.teacher is not None]),
+        "single": comparison_table([one for one in results.comparisons if one.teacher is not None][:MAX_COMPARISONS]),
         "trends": trend_table(results.trends),
         "slopes": slope_table(results.slopes),
         "correlations": correlation_table(results.correlations),

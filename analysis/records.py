@@ -1,18 +1,22 @@
 """The records of a study: one Parquet row per finished member, and its training curve beside it.
 
 A member is done when its row is here, and only then (design.md, idea 1). A row is written to a temporary name,
-fsynced and renamed, and never changed afterwards; the curve is written first, so a row never lacks its curve.
+fsynced and renamed, and never changed afterwards; the curve is written first, so a row never lacks its curve. Rows of
+many members may be moved into one file, a bundle (compact_runs); readers see both.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -107,18 +111,61 @@ def write_run(study_dir: Path, row: Mapping[str, Any], curve: Iterable[Mapping[s
 
 
 def finished_run_ids(study_dir: Path) -> set[str]:
-    """The run_ids that have a row, from the file names alone."""
-    return {path.stem for path in runs_dir(study_dir).glob("*.parquet") if _RUN_ID.match(path.stem)}
+    """The run_ids that have a row: from the names of the row files, and from the bundles where rows were compacted."""
+    singles, bundles = _row_files(study_dir)
+    found = {path.stem for path in singles}
+    for path in bundles:
+        found.update(_read(path, RUN_SCHEMA, columns=["run_id"]).column("run_id").to_pylist())
+    return found
 
 
 def read_runs(study_dir: Path) -> pa.Table:
-    """Every row of the study, columns as in RUN_SCHEMA, sorted by run_id.
+    """Every row of the study, columns as in RUN_SCHEMA, sorted by run_id; each member once.
 
     Raises ValueError naming a file that is not a row.
     """
-    paths = sorted(path for path in runs_dir(study_dir).glob("*.parquet") if _RUN_ID.match(path.stem))
-    tables = [_read(path, RUN_SCHEMA) for path in paths]
-    return pa.concat_tables(tables) if tables else RUN_SCHEMA.empty_table()
+    for attempt in range(3):
+        singles, bundles = _row_files(study_dir)
+        try:
+            with ThreadPoolExecutor(max_workers=8) as pool:
+                tables = list(pool.map(lambda path: _read(path, RUN_SCHEMA), [*bundles, *singles]))
+            break
+        except FileNotFoundError:  # compact_runs moved rows into a bundle after they were listed: list again
+            if attempt == 2:
+                raise
+    if not tables:
+        return RUN_SCHEMA.empty_table()
+    rows = pa.concat_tables(tables)
+    run_ids = rows.column("run_id").to_numpy(zero_copy_only=False).astype("U16")
+    _, first = np.unique(run_ids, return_index=True)  # a row is there twice if compacting was cut short: the same row
+    return rows.take(pa.array(first))
+
+
+def compact_runs(study_dir: Path) -> int:
+    """Rewrites all rows into one Parquet file and returns how many there are; for studies of many thousands of members.
+
+    Safe beside writers and readers, and at every point where it could be killed: the bundle is complete under its name
+    before the first of the files that it replaces is removed, and a row that is there twice is read once.
+    """
+    singles, bundles = _row_files(study_dir)
+    if not singles and len(bundles) < 2:
+        return sum(pq.read_metadata(path).num_rows for path in bundles)
+    rows = read_runs(study_dir)
+    held = set(rows.column("run_id").to_pylist())
+    digest = hashlib.sha256("".join(sorted(held)).encode()).hexdigest()[:16]
+    bundle = runs_dir(study_dir) / f"bundle-{digest}.parquet"
+    _write_atomically(rows, bundle)
+    for path in (*singles, *bundles):
+        if path != bundle and (path in bundles or path.stem in held):
+            path.unlink(missing_ok=True)
+    return len(rows)
+
+
+def _row_files(study_dir: Path) -> tuple[list[Path], list[Path]]:
+    """Files of one row each, and bundles of many, both by name."""
+    paths = sorted(runs_dir(study_dir).glob("*.parquet"))
+    singles = [path for path in paths if _RUN_ID.match(path.stem)]
+    return singles, [path for path in paths if path.stem.startswith("bundle-")]
 
 
 def read_curve(study_dir: Path, run_id: str) -> pa.Table:
@@ -131,16 +178,21 @@ def read_curve(study_dir: Path, run_id: str) -> pa.Table:
 def check_one_protocol(runs: pa.Table) -> None:
     """Raises ValueError naming the column when rows of different evaluation protocols would be compared."""
     for key in EVALUATION_PROTOCOL:
-        values = sorted({str(value) for value in runs.column(key).to_pylist()})
+        values = sorted({str(value) for value in runs.column(key).unique().to_pylist()})
         if len(values) > 1:
             raise ValueError(
                 f"runs of different evaluation protocols cannot be compared: {key} is {' and '.join(values)}"
             )
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
+def _read(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            if columns is not None and set(columns) <= set(file.schema_arrow.names):
+                return file.read(columns=columns)
+            table = file.read()
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
     if not table.schema.equals(schema):

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from analysis.calibration import shipped
+from analysis.cells import Cell
 from analysis.study_results import Results
 from analysis.tables import stability_records
 
@@ -33,13 +34,22 @@ def report_json(results: Results, reproduce: dict[str, Any]) -> str:
         "calibration": [dataclasses.asdict(one) for one in shipped()],
         "reproduce": reproduce,
     }
-    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(_plain(part), ensure_ascii=False, allow_nan=False)}"
+        for name, part in content.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _tries(cell: Any) -> list[dict[str, Any]]:
-    columns = cell.run_ids, cell.seeds.tolist(), cell.fid.tolist(), cell.collapsed.tolist(), cell.diverged.tolist()
-    names = ("run_id", "seed", "fid", "collapsed_or_diverged", "diverged")
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+def _tries(cell: Cell) -> dict[str, list[Any]]:
+    """The members of a cell as columns."""
+    return {
+        "run_id": list(cell.run_ids),
+        "seed": cell.seeds.tolist(),
+        "fid": cell.fid.tolist(),
+        "collapsed_or_diverged": cell.collapsed.tolist(),
+        "diverged": cell.diverged.tolist(),
+    }
 
 
 def _plain(value: Any) -> Any:

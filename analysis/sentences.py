@@ -83,9 +83,14 @@ def verdicts(rivals: Sequence[Rival], kind: str) -> str:
             text = f"{rival.name}'s std is {ratio_text(rival.ratio)} times as large ({bounds}"
         (shown if p <= ALPHA else undecided).append(f"{text}; {p_text(p)})")
     if not undecided:
-        return "; ".join(shown)
-    tail = "not shown to differ: " + "; ".join(undecided)
-    return "; ".join([*shown, tail])
+        return _listed(shown)
+    tail = f"not shown to differ: {_listed(undecided)}"
+    return f"{_listed(shown)}; {tail}" if shown else tail
+
+
+def _listed(texts: Sequence[str], most: int = 5) -> str:
+    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
 
 
 def mean_text(one: Comparison) -> str | None:

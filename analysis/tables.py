@@ -189,7 +189,7 @@ def _ranks(entries: Sequence[Entry], value: Callable[[Summary], float]) -> dict[
     ranks = {id(cell): 0 for cell, _ in entries}
     for teacher in {cell.teacher for cell, _ in entries if cell.teacher is not None}:
         group = [(value(summary), id(cell)) for cell, summary in entries if cell.teacher == teacher]
-        group = sorted(pair for pair in group if math.isfinite(pair[0]))
+        group = sorted((pair for pair in group if math.isfinite(pair[0])), key=lambda pair: pair[0])
         if len(group) > 1:
             ranks.update({key: place for place, (_, key) in enumerate(group[:2], start=1)})
     return ranks

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from analysis.cells import Cell, FloatArray, methods_of, teachers_of
-from analysis.comparisons import holm, tries_of
-from analysis.intervals import NAN, Interval
+from analysis.comparisons import holm, pairs_of, tries_of
+from analysis.intervals import NAN, Interval, num_resamples
 from analysis.jackknife import Estimate, combine, log_std, log_std_pseudo_values
 from analysis.two_samples import MAX_PERMUTED, regroupings, spread_slope_test
 
@@ -104,7 +104,7 @@ def trends(cells: Sequence[Cell], generator: np.random.Generator, *, paired: boo
 def slope_differences(cells: Sequence[Cell], generator: np.random.Generator, *, paired: bool) -> list[SlopeDifference]:
     """Every pair of methods that have MIN_TEACHERS teachers in common, over the capacity gap."""
     found = []
-    for a, b in itertools.combinations(methods_of(cells), 2):
+    for a, b in pairs_of(cells):
         common = {cell.teacher for cell in _series(cells, a)} & {cell.teacher for cell in _series(cells, b)}
         series = [cell for cell in _series(cells, a) if cell.teacher in common]
         x = _positions(series, AXES[0])
@@ -112,7 +112,7 @@ def slope_differences(cells: Sequence[Cell], generator: np.random.Generator, *, 
         tries_a, tries_b = tries_of(cells, a, names), tries_of(cells, b, names)
         if x is None or tries_a is None or tries_b is None:
             continue
-        seeds = [s for s in tries_a.seeds if s in set(tries_b.seeds)]
+        seeds = sorted(set(tries_a.seeds) & set(tries_b.seeds))
         both = [tries.fid[:, np.searchsorted(tries.seeds, seeds)] for tries in (tries_a, tries_b)]
         complete = ~(np.isnan(both[0]) | np.isnan(both[1])).any(axis=0)
         if complete.sum() < 2:
@@ -170,7 +170,8 @@ def rank_correlations(
             np.repeat([getattr(cell, name) for cell in series], [len(fid) for fid in known])
             for name in ("capacity_gap", "teacher_fid")
         )
-        drawn = [fid[generator.integers(0, len(fid), (resamples, len(fid)))] for fid in known]
+        draws = num_resamples(sum(map(len, known)), resamples)
+        drawn = [fid[generator.integers(0, len(fid), (draws, len(fid)))] for fid in known]
         values = np.concatenate([np.concatenate(known)[None], np.concatenate(drawn, axis=1)])
         partial_gap, partial_fid, plain_gap, plain_fid = _correlations(values, gap, teacher_fid)
         bounds = [np.quantile(part[1:], [0.025, 0.975]) for part in (partial_gap, partial_fid)]
@@ -250,6 +251,7 @@ def _bootstrap_slope(
     """Percentile bootstrap of the slope of means, by whole seeds where teachers share them, else within each
     teacher."""
     num_teachers, n = fid.shape
+    resamples = num_resamples(fid.size, resamples)
     index = generator.integers(0, n, (resamples, 1 if shared else num_teachers, n))
     shape = (resamples, num_teachers, n)
     drawn = np.take_along_axis(np.broadcast_to(fid, shape), np.broadcast_to(index, shape), -1)

@@ -22,7 +22,7 @@ from scipy import stats
 from analysis.cells import FloatArray
 
 MAX_REGROUPINGS = 5000
-MAX_PERMUTED = 200  # from here on the t tests are as good, and permuting is only slow
+MAX_PERMUTED = 50  # tries a group; beyond, the t tests are as good, and permuting is only slow
 FLIGNER_FROM = 8
 Masks = npt.NDArray[np.bool_]
 
