@@ -50,8 +50,10 @@ def feature_shapes(
     """Shapes of the features that one image leaves in the mapping of `record_features`."""
     parameter = next(model.parameters())
     x = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
+    was_training = model.training
     with torch.no_grad():
-        model(x, torch.zeros((1,), dtype=torch.int64, device=parameter.device))
+        model.eval()(x, torch.zeros((1,), dtype=torch.int64, device=parameter.device))  # dropout would draw
+    model.train(was_training)
     shapes = {name: feature.shape for name, feature in features.items()}
     features.clear()
     return shapes
@@ -134,7 +136,7 @@ class Trainee:
     def ema_student(self) -> nn.Module:
         """A fresh model that holds the EMA of the student's weights, in evaluation mode."""
         model = build_model(self.member.student, self._image_shape, seed=self.member.seed)
-        model.to(device=self._ema.device, dtype=self._ema.dtype)
+        nn.Module.to(model, device=self._ema.device, dtype=self._ema.dtype)  # diffusers' own .to() warns of any type
         offset = 0
         with torch.no_grad():
             for parameter in model.parameters():

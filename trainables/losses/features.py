@@ -56,7 +56,10 @@ def make_adapters(
             raise ValueError(
                 f"method: features of {name} must be of one size but got {student_size} and {teacher_size}"
             )
-        adapter = nn.Conv2d(student_channels, teacher_channels, kernel_size=1, bias=False)
+        # skip_init: the layer's own initialisation would draw from the default generator
+        adapter = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Conv2d, student_channels, teacher_channels, kernel_size=1, bias=False
+        )
         nn.init.uniform_(adapter.weight, -ADAPTER_BOUND, ADAPTER_BOUND, generator=generator)
         adapters.append(adapter)
     return adapters

@@ -1,0 +1,96 @@
+"""Ids follow from what a run is: from everything that changes its result and from nothing else."""
+
+from dataclasses import replace
+
+import pytest
+from tiny import evaluation_spec, member, teacher_spec, train_spec, unet
+
+from trainables.specs import ModelSpec
+
+
+def test_ids_stay_what_they_are() -> None:
+    """Records are found by them; another hash would train everything again."""
+    assert (member("lift_place_feat").run_id, member("lift_place_feat").train_id) == (
+        "617029ae81a787e5",
+        "15d87a35801e284d",
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        member("out_kd", seed=1),
+        member("out_kd", lambda_out=0.5),
+        member("lift"),
+        member("out_kd", student=unet(6)),
+        member("out_kd", train=train_spec(steps=7)),
+        member("out_kd", train=train_spec(precision="float64")),
+        member("out_kd", teacher=teacher_spec(seed=1)),
+        member("out_kd", teacher=teacher_spec(model=unet(10))),
+    ],
+)
+def test_whatever_changes_the_training_changes_both_ids(other: object) -> None:
+    assert other.train_id != member("out_kd").train_id
+    assert other.run_id != member("out_kd").run_id
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_images": 32}, {"sampler_steps": 3}, {"feature_extractor": "inception"}, {"noise_seed": 1}]
+)
+def test_the_evaluation_changes_the_run_but_not_the_training(change: dict) -> None:
+    other = member("out_kd", evaluation=evaluation_spec(**change))
+    assert other.train_id == member("out_kd").train_id
+    assert other.run_id != member("out_kd").run_id
+
+
+def test_what_changes_only_speed_or_labels_changes_nothing() -> None:
+    base = member("out_kd")
+    renamed = ModelSpec(name="another name", model_class=base.student.model_class, config=base.student.config)
+    same = [
+        member("out_kd", evaluation=evaluation_spec(batch_size=7)),
+        member("out_kd", evaluation=evaluation_spec(extractor_weights="/some/where")),
+        member("out_kd", student=renamed),
+        member("out_kd", train=train_spec(key="elsewhere")),
+        member("out_kd", group_size=4),  # does not apply to out_kd
+    ]
+    assert {other.run_id for other in same} == {base.run_id}
+
+
+def test_a_method_without_a_teacher_does_not_depend_on_it() -> None:
+    alone = member("diffusion_only")
+    assert alone.teacher is None
+    assert alone.run_id == member("diffusion_only", teacher=teacher_spec(seed=1)).run_id
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("steps", 0, "a whole number of 1 or more"),
+        ("batch_size", 2.5, "a whole number of 1 or more"),
+        ("lr", 0, "a number above 0"),
+        ("lr", float("nan"), "a number above 0"),
+        ("max_grad_norm", float("inf"), "a number above 0"),
+        ("ema_decay", 1.0, "a number of 0 or more and below 1"),
+        ("optimiser", "sgd", "one of adam, adamw"),
+        ("lr_schedule", "step", "one of constant, cosine"),
+        ("precision", "float16", "one of float32, float64"),
+        ("timesteps", "odd", "one of antithetic, uniform"),
+    ],
+)
+def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) -> None:
+    with pytest.raises(ValueError, match=rf"^train\.{key} must be {allowed} but got {value!r}$"):
+        train_spec(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_images", 1), ("sampler_steps", 1001), ("batch_size", 0), ("noise_seed", -1), ("sampler", "euler")],
+)
+def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}$"):
+        evaluation_spec(**{key: value})
+
+
+def test_the_key_of_the_error_is_that_of_the_config() -> None:
+    with pytest.raises(ValueError, match=r"^teacher_train\.lr must"):
+        replace(teacher_spec().train, lr=-1.0)
