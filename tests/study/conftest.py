@@ -1,0 +1,50 @@
+"""One Ray cluster for all tests that need one, and a way to run the sweep on it as a user does."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TINY = (
+    "train.steps=12",
+    "teacher_train.steps=12",
+    "evaluation.num_images=64",
+    "evaluation.sampler_steps=5",
+    "seeds=[0,1]",
+    "teachers=[unet_16,unet_32]",
+    "methods=[diffusion_only,out_kd,lift_place_feat]",
+)
+Sweep = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def cluster_address() -> Iterator[str]:
+    """The address of a running cluster with two CPUs, stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2"]
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--block"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        yield f"127.0.0.1:{port}"
+        head.terminate()
+        head.wait(timeout=60)
+
+
+def sweep_command(study_dir: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", *TINY, *overrides]
+
+
+@pytest.fixture(scope="session")
+def sweep(cluster_address: str) -> Sweep:
+    """Runs `python -m study.sweep` on a tiny study, to its end, on the shared cluster."""
+
+    def run(study_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+        command = sweep_command(study_dir, f"cluster.address={cluster_address}", *overrides)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ))
+
+    return run

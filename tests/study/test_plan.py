@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import pytest
+
+from study import plan
+from study.command import compose
+from study.config import StudyConfig
+from study.parse import study_config
+
+
+@pytest.fixture(scope="module")
+def config() -> StudyConfig:
+    return study_config(compose("config", []))
+
+
+def test_default_study_has_every_cell_and_one_reference_per_seed(config: StudyConfig) -> None:
+    members = plan.members(config)
+    assert len(members) == len({member.run_id for member in members}) == 50
+    without_teacher = [member for member in members if member.teacher is None]
+    assert [(member.method.name, member.seed) for member in without_teacher] == [("diffusion_only", s) for s in range(5)]
+    cells = {(member.teacher.name, member.method.name) for member in members if member.teacher}
+    assert len(cells) == 9
+
+
+def test_default_study_reaches_a_gap_of_sixty(config: StudyConfig) -> None:
+    from trainables.data import image_shape
+    from trainables.models import count
+
+    shape = image_shape(config.data)
+    largest = max(count(teacher.model, shape).params for teacher in config.teachers)
+    assert largest >= 60 * count(config.student, shape).params
+
+
+def test_run_id_follows_from_what_a_run_is(config: StudyConfig) -> None:
+    member = plan.members(config)[0]
+    assert replace(member, seed=7).run_id != member.run_id
+    assert replace(member, train=replace(member.train, steps=9)).run_id != member.run_id
+    other = replace(member, evaluation=replace(member.evaluation, num_images=99))
+    assert other.run_id != member.run_id
+    assert other.train_id == member.train_id
+    renamed = replace(member, student=replace(member.student, name="renamed"))
+    faster = replace(member, evaluation=replace(member.evaluation, batch_size=7))
+    assert renamed.run_id == faster.run_id == member.run_id
+
+
+@pytest.mark.parametrize("max_members", [1, 2, 3, 4, 7, 12, 100])
+def test_packs_hold_every_member_once_and_one_teacher_each(config: StudyConfig, max_members: int) -> None:
+    members = plan.members(config)
+    packs = plan.packs(members, max_members)
+    assert sorted(m.run_id for pack in packs for m in pack.members) == sorted(m.run_id for m in members)
+    for pack in packs:
+        assert 1 <= len(pack.members) <= max_members
+        assert len({m.teacher.teacher_id if m.teacher else None for m in pack.members}) == 1
+    if max_members >= 3:  # a seed's three methods share their teacher passes
+        for pack in packs:
+            seeds = [m.seed for m in pack.members if m.teacher]
+            assert all(seeds.count(seed) == 3 for seed in seeds)
+
+
+def test_plan_is_the_same_in_any_order(config: StudyConfig) -> None:
+    members = plan.members(config)
+    forward, backward = plan.packs(members, 12), plan.packs(reversed(members), 12)
+    assert [pack.pack_id for pack in forward] == [pack.pack_id for pack in backward]
+
+
+def test_the_largest_teacher_is_first(config: StudyConfig) -> None:
+    first = plan.packs(plan.members(config), 12)[0]
+    assert first.teacher is not None
+    assert first.teacher.name == "unet_48"
