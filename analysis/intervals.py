@@ -64,8 +64,8 @@ def bootstrap_interval(
 
 
 def num_resamples(n: int, wanted: int) -> int:
-    """Fewer bootstrap resamples where n is so large that all of them would fill the memory; at least 99."""
-    return max(99, min(wanted, 2_000_000 // max(n, 1)))
+    """Fewer bootstrap resamples where n is so large that all of them would take long; at least 99."""
+    return max(99, min(wanted, 200_000 // max(n, 1)))
 
 
 def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:

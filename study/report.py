@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from analysis.records import compact_runs
 from analysis.report import write_report
 from study.command import compose, entry_point
 
@@ -18,6 +19,9 @@ def main(argv: list[str]) -> int:
         raise ValueError("report_dir must be given where there is no study_dir to put the report into")
     study_dirs = [Path(path) for path in (config.study_dir, *config.compare) if path is not None]
     report_dir = Path(config.report_dir or Path(config.study_dir) / "report")
+    if config.compact:
+        for study_dir in study_dirs:
+            compact_runs(study_dir)
     command = shlex.join(["python", "-m", "study.report", *argv])
     report = write_report(study_dirs, report_dir, published=config.published, seed=config.seed, command=command)
     print(report.text)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from study.report import main
@@ -46,3 +47,18 @@ def test_the_report_needs_neither_torch_nor_ray() -> None:
     code = "import sys, study.report; print([name for name in ('torch', 'ray') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_compact_rewrites_the_rows_into_one_file_and_reports_the_same(tmp_path: Path) -> None:
+    from analysis.published import published_runs
+    from analysis.records import finished_run_ids, runs_dir, write_run
+
+    rows = published_runs("table6").filter(pc.field("teacher_params") > 10_000_000).to_pylist()
+    for row in rows[:24]:
+        write_run(tmp_path, row)
+    main([f"study_dir={tmp_path}", f"report_dir={tmp_path / 'before'}"])
+    main([f"study_dir={tmp_path}", f"report_dir={tmp_path / 'after'}", "compact=true"])
+    assert len(list(runs_dir(tmp_path).iterdir())) == 1
+    assert len(finished_run_ids(tmp_path)) == 24
+    before, after = ((tmp_path / name / "stability.csv").read_bytes() for name in ("before", "after"))
+    assert before == after
