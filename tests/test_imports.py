@@ -1,0 +1,67 @@
+"""The arrows of the design: who may import whom, read from the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("study", "trainables", "search_spaces", "analysis")
+FORBIDDEN = {
+    "analysis": {"study", "trainables", "search_spaces", "torch", "torchvision", "ray", "diffusers", "hydra", "optuna"},
+    "search_spaces": {"study", "trainables", "analysis", "torch", "torchvision", "ray", "diffusers", "hydra"},
+    "trainables": {"study", "analysis", "search_spaces", "hydra", "omegaconf", "optuna"},
+    "study": {"tests"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level packages that a file imports anywhere in it, also within functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arrows_run_down_only(package: str) -> None:
+    assert sources(package)
+    found = {path.name: imports_of(path) & FORBIDDEN[package] for path in sources(package)}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_only_ray_train_imports_ray_in_trainables() -> None:
+    assert {path.name for path in sources("trainables") if "ray" in imports_of(path)} == {"ray_train.py"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after the statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_analysis_loads_neither_torch_nor_ray() -> None:
+    every_module = [path.relative_to(ROOT).with_suffix("") for path in sources("analysis") if path.stem != "__init__"]
+    statement = "import analysis, " + ", ".join(".".join(path.parts) for path in every_module)
+    loaded = modules_after(statement)
+    assert "analysis" in loaded
+    assert loaded & {"torch", "ray", "diffusers", "study", "trainables"} == set()
+
+
+def test_the_engine_runs_without_ray_and_hydra() -> None:
+    loaded = modules_after("import trainables.pack, trainables.teachers")
+    assert "diffusers" in loaded
+    assert loaded & {"ray", "hydra", "omegaconf", "optuna", "study", "analysis"} == set()

@@ -1,0 +1,58 @@
+"""One rank of a data-parallel pack: trains it with and without the shared gate, and writes what came out (rank 0)."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from tiny import SHAPE, member, train_spec, unet
+
+from trainables.data import load_images
+from trainables.models import build_model
+from trainables.pack import Progress, train_pack
+from trainables.ranks import Ranks
+from trainables.specs import Member
+
+TRAIN = train_spec(steps=20, batch_size=8, precision="float64")
+MEMBERS = [
+    member("lift_place_feat", train=TRAIN, group_size=32, lambda_feat=1e-2),
+    member("out_feat_kd", train=TRAIN, lambda_feat=1e-2),
+    member("out_kd", train=TRAIN, lambda_out=1e308),
+]
+
+
+class GateOfItsOwn(Ranks):
+    """Ranks that keep their statistics to themselves; gradients are still averaged."""
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+def outcome(ranks: Ranks, members: Sequence[Member] = MEMBERS) -> list[dict[str, object]]:
+    """Weights, curve and divergence of each member after training."""
+    torch.set_num_threads(1)
+    teacher = build_model(unet(8), SHAPE, seed=100).double().eval().requires_grad_(False)
+    students = train_pack(
+        members, teacher, load_images("digits"), device=torch.device("cpu"), ranks=ranks, progress=Progress()
+    )
+    return [
+        {
+            "weights": None
+            if student.model is None
+            else torch.nn.utils.parameters_to_vector(student.model.parameters()).tolist(),
+            "curve": student.curve,
+            "diverged_at_step": student.diverged_at_step,
+        }
+        for student in students
+    ]
+
+
+if __name__ == "__main__":
+    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world_size)
+    results = {"shared": outcome(Ranks.current()), "own": outcome(GateOfItsOwn(rank, world_size), MEMBERS[:1])}
+    if rank == 0:
+        (folder / "results.json").write_text(json.dumps(results))
+    dist.destroy_process_group()

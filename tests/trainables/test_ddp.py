@@ -1,0 +1,76 @@
+"""Two ranks that share every batch train the same student as one that sees it whole."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ddp_rank import MEMBERS, outcome
+
+from trainables.ranks import Ranks
+
+WORKER = Path(__file__).with_name("ddp_rank.py")
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 300  # far more than it takes; a rank that waits for ever is killed
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
+    """What two processes of gloo computed, the gate shared between them and not."""
+    folder = tmp_path_factory.mktemp("ddp")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(rank), "2", str(folder)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def one_rank() -> list[dict]:
+    return outcome(Ranks())
+
+
+def distance(actual: list[float], expected: list[float]) -> float:
+    """||actual - expected|| / ||expected||."""
+    x, y = torch.tensor(actual, dtype=torch.float64), torch.tensor(expected, dtype=torch.float64)
+    return ((x - y).norm() / y.norm()).item()
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["lift_place_feat", "out_feat_kd"])
+def test_two_ranks_train_the_student_of_one(index: int, one_rank: list[dict], two_ranks: dict[str, list[dict]]) -> None:
+    alone, shared = one_rank[index], two_ranks["shared"][index]
+    assert distance(shared["weights"], alone["weights"]) < 1e-10
+    for point, expected in zip(shared["curve"], alone["curve"], strict=True):
+        assert point == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+def test_it_takes_the_gate_of_the_whole_batch(one_rank: list[dict], two_ranks: dict[str, list[dict]]) -> None:
+    gates = [point["gate"] for point in one_rank[0]["curve"]]
+    assert max(gates) > 0.05  # else a gate that is not shared would not show
+    assert distance(two_ranks["own"][0]["weights"], one_rank[0]["weights"]) > 1e-3
+
+
+def test_ranks_freeze_a_member_that_diverges_together(two_ranks: dict[str, list[dict]]) -> None:
+    assert MEMBERS[2].method.lambda_out == 1e308
+    lost = two_ranks["shared"][2]
+    assert (lost["weights"], lost["diverged_at_step"]) == (None, 0)
+    assert not math.isfinite(lost["curve"][0]["loss"])
