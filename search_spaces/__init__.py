@@ -1,5 +1,5 @@
-"""Search spaces: YAML files, and the small module that makes Optuna distributions of them."""
+"""Search spaces: YAML files, and the small module that makes Optuna suggestions of them (README.md describes both)."""
 
-from search_spaces.space import load_space, space_names, suggest
+from search_spaces.space import Parameter, Space, contains, describe, load_space, merge, num_settings, suggest
 
-__all__ = ["load_space", "space_names", "suggest"]
+__all__ = ["Parameter", "Space", "contains", "describe", "load_space", "merge", "num_settings", "suggest"]

@@ -1,66 +1,161 @@
-"""Reads a YAML search space and makes Optuna distributions of it.
+"""A search space: settings, what each may be, and which are asked for only where another has a certain value."""
 
-A space maps the name of a setting to {kind: categorical, choices: [...]}, {kind: float, low:, high:, log:} or
-{kind: int, low:, high:, log:, step:}.
-"""
+from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.trial import Trial
 
-_FOLDER = Path(__file__).parent
-_FIELDS = {
-    "categorical": (CategoricalDistribution, {"choices"}, {"choices"}),
-    "float": (FloatDistribution, {"low", "high"}, {"low", "high", "log", "step"}),
-    "int": (IntDistribution, {"low", "high"}, {"low", "high", "log", "step"}),
-}
+from search_spaces.reader import read_space
 
 
-def space_names() -> list[str]:
-    """The names of the spaces that come with the package."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+@dataclass(frozen=True)
+class Parameter:
+    """One setting: its distribution, and the settings that it hangs on (`when`: name -> values that ask for it)."""
+
+    name: str
+    distribution: BaseDistribution
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
-def load_space(name: str) -> dict[str, BaseDistribution]:
-    """The distributions of a space by its name or by the path of a .yaml file.
+@dataclass(frozen=True)
+class Space:
+    """Parameters in the order in which they are asked for; one that hangs on another comes after it."""
 
-    Raises ValueError that names the key, the value and what is allowed.
+    name: str
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
+
+
+def load_space(name: str, *, num_elements: int) -> Space:
+    """The space of that name in this folder, or of the .yaml file at that path.
+
+    num_elements: H*W of an output channel, for settings of kind divisor. Raises ValueError that names the key, the
+    value and what is allowed.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _FOLDER / f"{name}.yaml"
-    if name not in space_names() and path.parent == _FOLDER:
-        raise ValueError(
-            f"search_space must be one of {', '.join(space_names())} or the path of a .yaml file but got {name!r}"
-        )
+    parameters: list[Parameter] = []
+    for key, value in read_space(name).items():
+        distribution = _distribution(f"search_space.{key}", value, num_elements)
+        when = _condition(f"search_space.{key}.when", value.get("when", {}), parameters)
+        parameters.append(Parameter(key, distribution, when))
+    return Space(Path(name).stem, tuple(parameters))
+
+
+def merge(space: Space, shared: Space) -> Space:
+    """Both in one. Raises ValueError for a setting that is in both."""
+    for name in shared.names:
+        if name in space.names:
+            raise ValueError(f"search_space.{name} is in {space.name} and in the shared space {shared.name}; drop one")
+    return Space(space.name, space.parameters + shared.parameters)
+
+
+def suggest(trial: Trial, space: Space) -> dict[str, Any]:
+    """Asks a trial for a value of every setting whose condition holds."""
+    settings: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if _applies(parameter, settings):
+            settings[parameter.name] = _suggest(trial, parameter.name, parameter.distribution)
+    return settings
+
+
+def contains(space: Space, settings: Mapping[str, Any]) -> bool:
+    """Whether `suggest` could give exactly these settings."""
+    known: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if not _applies(parameter, known):
+            continue
+        if parameter.name not in settings:
+            return False
+        value = known[parameter.name] = settings[parameter.name]
+        if isinstance(parameter.distribution, CategoricalDistribution):
+            if value not in parameter.distribution.choices:
+                return False
+        elif not isinstance(value, int | float) or not parameter.distribution._contains(float(value)):
+            return False
+    return set(known) == set(settings)
+
+
+def num_settings(space: Space) -> float:
+    """How many different settings there are at most; infinite where one is a continuous number."""
+    return math.prod(_num_values(parameter.distribution) for parameter in space.parameters)
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """The space as JSON values: what suggestions follow from, besides the sampler."""
+    return {
+        parameter.name: [
+            distribution_to_json(parameter.distribution),
+            {key: list(values) for key, values in parameter.when.items()},
+        ]
+        for parameter in space.parameters
+    }
+
+
+def _applies(parameter: Parameter, settings: Mapping[str, Any]) -> bool:
+    return all(key in settings and settings[key] in values for key, values in parameter.when.items())
+
+
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    ask: Any = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    return ask(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+
+def _num_values(distribution: BaseDistribution) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    assert isinstance(distribution, FloatDistribution)
+    return math.inf if distribution.step is None else (distribution.high - distribution.low) // distribution.step + 1
+
+
+def _distribution(key: str, value: Mapping[str, Any], num_elements: int) -> BaseDistribution:
+    given = {name: setting for name, setting in value.items() if name not in ("kind", "when")}
+    if value["kind"] == "categorical":
+        return CategoricalDistribution(given["choices"])
+    if value["kind"] == "divisor":
+        low, high = given.get("low", 1), given.get("high", num_elements)
+        divisors = [size for size in range(low, min(high, num_elements) + 1) if num_elements % size == 0]
+        if not divisors:
+            raise ValueError(f"{key} must leave a divisor of H*W = {num_elements} but got low {low} and high {high}")
+        return CategoricalDistribution(divisors)
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"search_space {name!r} cannot be read: {error}") from error
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"search_space {name!r} must map settings to distributions but holds {content!r}")
-    return {str(key): _distribution(str(key), value) for key, value in content.items()}
+        return FloatDistribution(**given) if value["kind"] == "float" else IntDistribution(**given)
+    except ValueError as error:
+        raise ValueError(f"{key} is not a {value['kind']} distribution: {error}") from error
 
 
-def suggest(trial: Trial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """Asks a trial for one value of every setting of the space."""
-    return {key: trial._suggest(key, distribution) for key, distribution in space.items()}
-
-
-def _distribution(key: str, value: Any) -> BaseDistribution:
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    if kind not in _FIELDS:
-        raise ValueError(f"search_space.{key}.kind must be one of {', '.join(_FIELDS)} but got {kind!r}")
-    make, required, allowed = _FIELDS[kind]
-    given = {str(field) for field in value} - {"kind"}
-    if not required <= given <= allowed:
-        raise ValueError(
-            f"search_space.{key} of kind {kind} takes {', '.join(sorted(allowed))} but got {', '.join(sorted(given))}"
-        )
-    try:
-        distribution: BaseDistribution = make(**{field: value[field] for field in given})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"search_space.{key} is not a {kind} distribution: {error}") from error
-    return distribution
+def _condition(key: str, when: Mapping[str, Any], earlier: Sequence[Parameter]) -> dict[str, tuple[Any, ...]]:
+    """{setting: value or list of values}, checked against the categorical settings that come before."""
+    choices = {
+        parameter.name: parameter.distribution.choices
+        for parameter in earlier
+        if isinstance(parameter.distribution, CategoricalDistribution)
+    }
+    condition = {}
+    for name, values in when.items():
+        if name not in choices:
+            allowed = ", ".join(choices) or "none"
+            raise ValueError(f"{key} must name a categorical setting above it ({allowed}) but got {name!r}")
+        condition[name] = tuple(values) if isinstance(values, list) else (values,)
+        for value in condition[name]:
+            if value not in choices[name]:
+                raise ValueError(f"{key}.{name} must be among {', '.join(map(str, choices[name]))} but got {value!r}")
+    return condition

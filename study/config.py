@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces import load_space
-from trainables.checks import require_choice, require_number, require_text, require_whole
-from trainables.losses.methods import METHODS, SETTINGS, Method
+from study.tuning_config import TuningConfig
+from trainables.checks import require_number, require_text, require_whole
+from trainables.losses.methods import Method
 from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
@@ -36,29 +36,6 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
-    """protocol=search: Optuna chooses the settings of one method on one teacher and one seed."""
-
-    method: str
-    teacher: str
-    num_members: int
-    members_per_trial: int
-    seed: int
-    sampler_seed: int
-    space: str
-
-    def __post_init__(self) -> None:
-        require_choice("protocol.method", self.method, tuple(METHODS))
-        require_text("protocol.teacher", self.teacher, "the name of a teacher")
-        for key in ("num_members", "members_per_trial"):
-            require_whole(f"protocol.{key}", getattr(self, key), 1)
-        for key in ("seed", "sampler_seed"):
-            require_whole(f"protocol.{key}", getattr(self, key), 0)
-        for key in load_space(self.space):
-            require_choice("search_space", key, SETTINGS)
-
-
-@dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Everything a study is. `recipe` holds the settings that every method takes unless it says otherwise."""
 
@@ -72,7 +49,7 @@ class StudyConfig:
     seeds: tuple[int, ...]
     train: TrainSpec
     evaluation: EvaluationSpec
-    search: SearchConfig | None  # None: protocol=grid
+    tuning: TuningConfig | None  # None: protocol=grid
     max_members: int  # of a pack
     collapse_fid: float
     cluster: ClusterConfig
@@ -91,8 +68,6 @@ class StudyConfig:
                 f"train.batch_size must be a multiple of cluster.num_workers ({self.cluster.num_workers})"
                 f" but got {self.train.batch_size}"
             )
-        if self.search is not None:
-            require_choice("protocol.teacher", self.search.teacher, [teacher.name for teacher in self.teachers])
 
 
 def require_name(key: str, value: Any) -> None:

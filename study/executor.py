@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -69,14 +69,15 @@ def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
     return [teacher for teacher in config.teachers if find_teacher(teacher, config.evaluation, found) is None]
 
 
-def make_job(config: StudyConfig, phase: str) -> Job:
-    """The job of a study whose teachers are there."""
+def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> Job:
+    """The job of a study whose teachers are there. phases: by run_id, of members whose phase is not `phase`."""
     found = folders(config.study_dir)
     teachers = {spec.teacher_id: _found(spec, config.evaluation, found) for spec in config.teachers}
     sink = RecordSink(
         study_dir=config.study_dir.absolute(),
         study=config.study,
         phase=phase,
+        phases=phases or {},
         collapse_fid=config.collapse_fid,
         student=count(config.student, image_shape(config.data)),
         teachers=teachers,
@@ -91,13 +92,13 @@ def run_packs(job: Job, packs: Sequence[Pack], cluster: Cluster) -> None:
     """Runs the packs, as many at once as the cluster holds. Raises RuntimeError when one fails for good."""
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
     with bar(job.board, partial(describe_packs, packs, job.study_dir), total=total, unit="step"):
-        run_trials(job, PlannedPacks(packs), cluster, num_trials=len(packs))
+        run_trials(job, PlannedPacks(packs), cluster)
 
 
-def run_trials(job: Job, source: PackSource, cluster: Cluster, *, num_trials: int) -> None:
-    """Runs one Tune trial for every pack of the source, at most num_trials."""
+def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
+    """Runs one Tune trial for every pack of the source, until it is exhausted."""
     tune_config = tune.TuneConfig(
-        num_samples=num_trials,
+        num_samples=-1,
         search_alg=PackSearcher(source, _make_trial),
         max_concurrent_trials=cluster.num_slots,
         reuse_actors=True,

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from study.command import option_config, option_names
-from study.config import ClusterConfig, SearchConfig, StudyConfig, require_name
+from study.config import ClusterConfig, StudyConfig, require_name
+from study.tuning_config import KEYS, TuningConfig, make_tuning
 from trainables.checks import require_choice, require_text, require_whole
 from trainables.data import image_shape
 from trainables.extractors import make_extractor
@@ -39,19 +40,21 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     # Refuses an extractor without weights now, not after the first pack.
     make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
     recipe = _mapping(raw, "method")
+    teachers = _teachers(raw, data, shape)
+    tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
     _check_keys("pack", _mapping(raw, "pack"), ["max_members"])
     return StudyConfig(
         study=raw["study"],
         study_dir=Path(require_text("study_dir", raw["study_dir"], "a path")),
         data=data,
         student=_model("student", _mapping(raw, "student"), shape),
-        teachers=_teachers(raw, data, shape),
+        teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
         methods=tuple(_method(entry, recipe, shape) for entry in _list(raw, "methods")),
         recipe=recipe,
         seeds=tuple(_list(raw, "seeds")),
         train=_make(TrainSpec, "train", {**_mapping(raw, "train"), "key": "train"}, hidden=["key"]),
         evaluation=evaluation,
-        search=_protocol(_mapping(raw, "protocol"), raw["search_space"]),
+        tuning=tuning,
         max_members=_mapping(raw, "pack")["max_members"],
         collapse_fid=raw["collapse_fid"],
         cluster=_make(ClusterConfig, "cluster", _mapping(raw, "cluster")),
@@ -116,19 +119,20 @@ def _method(entry: Any, recipe: Raw, shape: Shape) -> Method:
     return make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape[1] * shape[2])
 
 
-def _protocol(raw: Raw, space: Any) -> SearchConfig | None:
-    require_choice("protocol.name", raw.get("name"), ("grid", "search"))
-    settings = {key: value for key, value in raw.items() if key != "name"}
-    if raw["name"] == "search":
-        space = require_text("search_space", space, "the name of a search space or the path of a .yaml file")
-        return _make(SearchConfig, "protocol", {**settings, "space": space}, hidden=["space"])
-    _check_keys("protocol=grid", settings, [])
-    return None
+def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: Shape) -> TuningConfig | None:
+    """None for protocol=grid."""
+    protocol = _mapping(raw, "protocol")
+    require_choice("protocol.name", protocol.get("name"), ("grid", "search", "tuned"))
+    _check_keys(f"protocol={protocol['name']}", protocol, ["name", *(KEYS if protocol["name"] != "grid" else [])])
+    if protocol["name"] == "grid":
+        return None
+    num_elements = shape[1] * shape[2]
+    return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=num_elements)
 
 
 def _make(cls: type[T], key: str, raw: Raw, hidden: list[str] | None = None) -> T:
     """cls(**raw) with unknown and missing keys named; `hidden` fields are not the user's to set."""
-    allowed = [field.name for field in fields(cls) if field.name not in ("key", "space")]  # type: ignore[arg-type]
+    allowed = [field.name for field in fields(cls) if field.name != "key"]  # type: ignore[arg-type]
     _check_keys(key, {name: value for name, value in raw.items() if name not in (hidden or [])}, allowed)
     try:
         return cls(**raw)

@@ -13,7 +13,7 @@ from study.estimate import describe_seconds, estimate_seconds
 from study.executor import make_job, make_teachers, missing_teachers, run_packs
 from study.layout import report_dir
 from study.parse import study_config, write_study_yaml
-from study.search import run_search, search_is_finished
+from study.tuned import describe_tuning, planned_packs, run_tuning, tuning_is_finished
 
 
 def run_study(cfg: DictConfig, command: str) -> int:
@@ -22,11 +22,11 @@ def run_study(cfg: DictConfig, command: str) -> int:
     Raises ValueError before anything is started, RuntimeError when a pack fails for good.
     """
     config = study_config(cfg)
-    planned = plan.members(config) if config.search is None else []
+    planned = plan.members(config) if config.tuning is None else []
     finished = finished_run_ids(config.study_dir)
     missing = [member for member in planned if member.run_id not in finished]
     print(f"study {config.study} in {config.study_dir}: {_describe_plan(config, len(planned), len(missing))}")
-    if missing or (config.search is not None and not search_is_finished(config)):
+    if missing or (config.tuning is not None and not tuning_is_finished(config)):
         _run(cfg, config, plan.packs(missing, config.max_members))
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
@@ -35,8 +35,8 @@ def run_study(cfg: DictConfig, command: str) -> int:
 
 
 def _describe_plan(config: StudyConfig, num_planned: int, num_missing: int) -> str:
-    if config.search is not None:
-        return f"search of {config.search.num_members} members of {config.search.method} on {config.search.teacher}"
+    if config.tuning is not None:
+        return describe_tuning(config)
     return (
         f"{num_planned} members"
         f" ({len(config.teachers)} teachers, {len(config.methods)} methods, {len(config.seeds)} seeds),"
@@ -51,10 +51,11 @@ def _run(cfg: DictConfig, config: StudyConfig, packs: list[plan.Pack]) -> None:
             f"cluster: {config.cluster.address}, {cluster.num_slots} packs at once; dashboard: {cluster.dashboard_url}"
         )
         missing = missing_teachers(config)
-        seconds = estimate_seconds(config, packs, missing, cluster.num_slots)
-        print(f"to do: {len(missing)} teachers, {len(packs)} packs; about {describe_seconds(seconds)}")
+        like = packs if config.tuning is None else planned_packs(config)
+        seconds = estimate_seconds(config, like, missing, cluster.num_slots)
+        print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}")
         make_teachers(config)
-        if config.search is None:
+        if config.tuning is None:
             run_packs(make_job(config, "grid"), packs, cluster)
         else:
-            run_search(config, make_job(config, "search"), cluster)
+            run_tuning(config, cluster)

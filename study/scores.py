@@ -37,7 +37,5 @@ def pareto_front(points: Sequence[tuple[float, ...]]) -> list[int]:
         index
         for index, point in enumerate(points)
         if all(map(math.isfinite, point))
-        and not any(
-            all(a <= b for a, b in zip(other, point, strict=True)) and other != point for other in points
-        )
+        and not any(all(a <= b for a, b in zip(other, point, strict=True)) and other != point for other in points)
     ]

@@ -1,6 +1,6 @@
-"""What Tune asks for its next trial: a pack, from the plan or from Optuna."""
+"""What Tune asks for its next trial: a pack, from the plan or from the rounds of a search."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ray.tune.search import Searcher
@@ -13,7 +13,11 @@ class PackSource(Protocol):
     """Where packs come from, and where it is told that one has ended."""
 
     def next_pack(self) -> Pack | None:
-        """The next pack to run, None when there is none left."""
+        """The next pack to run; None when there is none now."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there will be none any more, whatever the packs that still run bring."""
 
     def ended(self, pack: Pack) -> None:
         """The pack's trial is over; what it brought is in the records."""
@@ -22,28 +26,32 @@ class PackSource(Protocol):
 class PlannedPacks:
     """The packs of a plan, in order."""
 
-    def __init__(self, packs: Iterable[Pack]) -> None:
-        self._packs = iter(packs)
+    def __init__(self, packs: Sequence[Pack]) -> None:
+        self._left = list(packs)
 
     def next_pack(self) -> Pack | None:
-        return next(self._packs, None)
+        return self._left.pop(0) if self._left else None
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._left
 
     def ended(self, pack: Pack) -> None:
         pass
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]
-    """Suggests {"trial": Trial}, one for every pack of its source."""
+    """Suggests {"trial": Trial}, one for every pack of its source; waits while a search's round is unfinished."""
 
     def __init__(self, source: PackSource, make_trial: Callable[[Pack], Trial]) -> None:
         super().__init__(metric=None, mode=None)
         self._source, self._make_trial = source, make_trial
         self._running: dict[str, Pack] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         pack = self._source.next_pack()
         if pack is None:
-            return str(Searcher.FINISHED)
+            return str(Searcher.FINISHED) if self._source.exhausted else None
         self._running[trial_id] = pack
         return {"trial": self._make_trial(pack)}
 

@@ -28,6 +28,7 @@ class RecordSink:
     study_dir: Path
     study: str
     phase: str
+    phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
     collapse_fid: float
     student: Size
     teachers: Mapping[str, Teacher]  # by teacher_id
@@ -44,7 +45,7 @@ class RecordSink:
         finished = datetime.now(UTC)
         return {
             "study": self.study,
-            "phase": self.phase,
+            "phase": self.phases.get(member.run_id, self.phase),
             "status": self._status(result),
             **_identity(member),
             **self._sizes(member),

@@ -118,10 +118,11 @@ class TuningConfig:
             )
 
 
-KEYS = (
-    "methods teachers num_trials trials_per_round search_seeds confirm_seeds score std_weight sampler sampler_seed"
-    " startup_trials recipe_first shared_space early_stopping sequential_seeds"
-).split()
+KEYS = [
+    *("methods", "teachers", "num_trials", "trials_per_round", "search_seeds", "confirm_seeds", "score", "std_weight"),
+    *("sampler", "sampler_seed", "startup_trials", "recipe_first", "shared_space"),
+    *("early_stopping", "sequential_seeds"),
+]
 
 
 def make_tuning(

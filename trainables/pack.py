@@ -147,9 +147,18 @@ def check_pack(members: Sequence[Member]) -> None:
     """Raises ValueError unless the members share what a pack shares."""
     if not members:
         raise ValueError("a pack must have at least one member")
-    shared = {(member.teacher.teacher_id if member.teacher else None, member.data, member.train) for member in members}
+    shared = {
+        (
+            member.teacher.teacher_id if member.teacher else None,
+            member.data,
+            *(member.train.steps, member.train.batch_size, member.train.timesteps, member.train.precision),
+        )
+        for member in members
+    }
     if len(shared) > 1 or len({member.evaluation for member in members}) > 1:
-        raise ValueError("members of a pack must share teacher, data, training budget and evaluation protocol")
+        raise ValueError(
+            "members of a pack must share teacher, data, training budget, precision and evaluation protocol"
+        )
     if len({member.train_id for member in members}) < len(members):
         raise ValueError("members of a pack must differ in what is trained")
 

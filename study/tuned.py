@@ -1,0 +1,108 @@
+"""protocol=search and protocol=tuned from the records: what is finished, what is next, and running it."""
+
+from __future__ import annotations
+
+from analysis.records import finished_run_ids
+from study.cluster import Cluster
+from study.config import StudyConfig
+from study.confirm import check_fresh, confirm_phases
+from study.executor import Job, make_job, run_packs, run_trials
+from study.ledger import write_ledgers
+from study.outcomes import read_outcomes
+from study.plan import Pack, packs
+from study.progress import bar
+from study.rounds import RoundPacks
+from study.search import TeacherSearch, make_searches
+from study.search_members import arms, settings_member, tuning_of
+from trainables.specs import Member
+
+
+def replay(config: StudyConfig) -> list[TeacherSearch]:
+    """The searches as far as the records go, with their ledgers written.
+
+    Raises ValueError where seeds are not fresh or the recipe is outside a space.
+    """
+    check_fresh(config.study_dir, tuning_of(config))
+    searches = make_searches(config)
+    outcomes = read_outcomes(config.study_dir)
+    for search in searches:
+        search.missing(outcomes)
+    if outcomes:
+        write_ledgers(config, searches)
+    return searches
+
+
+def tuning_is_finished(config: StudyConfig) -> bool:
+    """Whether every trial and every confirm member has its rows."""
+    searches = replay(config)
+    return all(search.done for search in searches) and not _unconfirmed(config, searches)
+
+
+def run_tuning(config: StudyConfig, cluster: Cluster) -> None:
+    """Runs the rest of the search, then the rest of the confirm phase. RuntimeError when a pack fails for good."""
+    searches = replay(config)
+    if not all(search.done for search in searches):
+        _run_search(config, searches, make_job(config, "search"), cluster)
+    while missing := _unconfirmed(config, searches):
+        phases = {member.run_id: phase for member, phase in missing}
+        job = make_job(config, "confirm", phases)
+        run_packs(job, packs([member for member, _ in missing], config.max_members), cluster)
+    write_ledgers(config, searches)
+
+
+def describe_tuning(config: StudyConfig) -> str:
+    """What will run, in one line."""
+    tuning, num_arms = tuning_of(config), len(arms(config))
+    searched = num_arms * tuning.num_trials * len(tuning.search_seeds)
+    text = (
+        f"{searched} members to search ({num_arms} of teacher x method, {tuning.num_trials} trials each,"
+        f" {len(tuning.search_seeds)} seeds, {tuning.sampler})"
+    )
+    if tuning.confirm_seeds:
+        text += f", then {len(tuning.confirm_seeds)} fresh seeds of each one's best and of the recipe"
+    return text
+
+
+def planned_packs(config: StudyConfig) -> list[Pack]:
+    """Packs like those of the whole tuning, with the recipe's settings: what its time is estimated by."""
+    tuning, found = tuning_of(config), []
+    for arm in arms(config):
+        recipe = [settings_member(config, arm, {}, seed) for seed in tuning.search_seeds]
+        found += [member for member in recipe for _ in range(tuning.num_trials)]
+        found += [settings_member(config, arm, {}, seed) for seed in tuning.confirm_seeds for _ in range(2)]
+    return packs(found, config.max_members)
+
+
+def _run_search(config: StudyConfig, searches: list[TeacherSearch], job: Job, cluster: Cluster) -> None:
+    tuning = tuning_of(config)
+    num_members = len(arms(config)) * tuning.num_trials * len(tuning.search_seeds)
+    before = len(finished_run_ids(config.study_dir)) - _num_finished(searches)
+
+    def describe(_steps: dict[str, int]) -> tuple[int, str]:
+        return len(finished_run_ids(config.study_dir)) - before, "searching"
+
+    source = RoundPacks(
+        searches,
+        lambda: read_outcomes(config.study_dir),
+        max_members=config.max_members,
+        num_slots=cluster.num_slots,
+        advanced=lambda: write_ledgers(config, searches),
+    )
+    with bar(job.board, describe, total=num_members, unit="member"):
+        run_trials(job, source, cluster)
+
+
+def _num_finished(searches: list[TeacherSearch]) -> int:
+    return sum(len(trial.members) for search in searches for arm in search.searches for trial in arm.finished)
+
+
+def _unconfirmed(config: StudyConfig, searches: list[TeacherSearch]) -> list[tuple[Member, str]]:
+    """The members of the confirm phase that have no row yet, and their phases."""
+    finished = finished_run_ids(config.study_dir)
+    num_seeds = len(tuning_of(config).confirm_seeds)
+    return [
+        (member, phase)
+        for search in searches
+        for member, phase in confirm_phases(config, search, num_seeds)
+        if member.run_id not in finished
+    ]
