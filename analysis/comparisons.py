@@ -16,6 +16,7 @@ from analysis.summary import mean
 from analysis.two_samples import (
     MAX_PERMUTED,
     mean_test,
+    paired_t_p,
     permutation_floor,
     permutation_p,
     regroupings,
@@ -28,7 +29,8 @@ from analysis.two_samples import (
 )
 
 MAX_METHODS = 10  # with more, every method is compared with the best only
-SIGN_FLIP_FROM = 6  # pairs; below, the sign-flip test cannot reach 5%
+SIGN_FLIP_FROM = 6  # pairs; below, the sign-flip test cannot reach 5% and the paired t test is used
+MIN_PAIRS = 3
 ALPHA = 0.05
 
 
@@ -54,6 +56,7 @@ class Comparison:
     p_mean: float
     p_mean_holm: float
     p_sign_flip: float
+    p_paired_t: float
     p_permutation: float
     p_welch: float
     floor_mean: float
@@ -181,6 +184,7 @@ def compare(
     differences = _paired_differences(tries_a, tries_b) if paired else np.empty(0)
     flip = float(sign_flip_p(differences, generator)) if 1 < len(differences) <= MAX_PERMUTED else nan
     use_flip = np.isfinite(flip) and len(differences) >= SIGN_FLIP_FROM
+    paired_p = float(paired_t_p(differences)) if len(differences) >= MIN_PAIRS else nan
     floor = permutation_floor(n_a, n_b, strata=strata) if masks is not None else 0.0 if enough else nan
     ratio, ratio_interval = _std_ratio(fid_a, fid_b, paired=paired)
     probability, probability_interval = _superiority(tries_a, tries_b, paired=paired)
@@ -189,11 +193,12 @@ def compare(
         mean_difference=float(fid_a.mean() - fid_b.mean()) if n_a and n_b else nan,
         mean_difference_interval=_mean_interval(unit_a, unit_b, differences) if enough else NAN,
         mean_difference_bootstrap=_bootstrap(fid_a, fid_b, differences, generator) if enough else NAN,
-        p_mean=flip if use_flip else float(mean_test(unit_a, unit_b, masks)) if enough else nan,
-        p_mean_holm=nan, p_sign_flip=flip,
+        p_mean=flip if use_flip else paired_p if np.isfinite(paired_p) else float(mean_test(unit_a, unit_b, masks))
+        if enough else nan,
+        p_mean_holm=nan, p_sign_flip=flip, p_paired_t=paired_p,
         p_permutation=nan if masks is None else float(permutation_p(unit_a, unit_b, masks)),
         p_welch=float(welch_p(unit_a, unit_b)) if enough else nan,
-        floor_mean=sign_flip_floor(len(differences)) if use_flip else floor,
+        floor_mean=sign_flip_floor(len(differences)) if use_flip else 0.0 if np.isfinite(paired_p) else floor,
         std_ratio=ratio, std_ratio_interval=ratio_interval,
         p_spread=float(spread_test(fid_a, fid_b, masks, shared_seeds=paired)) if enough else nan,
         p_spread_holm=nan, floor_spread=floor,

@@ -11,7 +11,14 @@ import numpy as np
 from analysis.cells import Cell, methods_of, teachers_of
 from analysis.comparisons import ALPHA, SIGN_FLIP_FROM, Comparison, shared_teachers, tries_of
 from analysis.intervals import rate_interval
-from analysis.power import Model, SeedsNeeded, seeds_for_floor, seeds_needed
+from analysis.power import (
+    PairModel,
+    SeedsNeeded,
+    independent_pair,
+    paired_pair,
+    seeds_for_floor,
+    seeds_needed,
+)
 from analysis.sentences import mean_text, seen_from, slope_text, spread_text, undecided_slope, undecided_texts, verdicts
 from analysis.summary import mean
 from analysis.tables import Entry
@@ -74,6 +81,8 @@ def _summary(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> str:
     rivals = [seen_from(best, one) for one in pairs if best in (one.a, one.b)]
     if not rivals:
         return start + "; there is no other method to compare it with."
+    if not any(rival.p_mean <= ALPHA for rival in rivals):
+        start += ", but no other method is shown to be worse"
     return f"{start}. Mean: {verdicts(rivals, 'mean')}. Spread: {verdicts(rivals, 'spread')}."
 
 
@@ -87,21 +96,25 @@ def _grand(cells: Sequence[Cell], method: str) -> float:
 
 def _notes(entries: Sequence[Entry], comparisons: Sequence[Comparison], *, paired: bool) -> list[str]:
     notes = []
-    single = [one for one in comparisons if one.teacher is not None and math.isfinite(one.p_mean)]
+    single = [one for one in comparisons if one.teacher is not None and math.isfinite(one.floor_spread)]
     if single:
-        lowest = min(single, key=lambda one: one.floor_mean)
-        floor, n = lowest.floor_mean * len(single), min(lowest.n_a, lowest.n_b)
+        lowest = min(single, key=lambda one: one.floor_spread)
+        floor, n = lowest.floor_spread * len(single), min(lowest.n_a, lowest.n_b)
         if floor > ALPHA:
+            kind = "No difference of spreads" if paired else "No comparison"
             notes.append(
-                f"No comparison at a single teacher can be significant here: with {n} tries the smallest p of the "
-                f"exact permutation test is {lowest.floor_mean:.4f}, and Holm's correction for {len(single)} "
-                f"comparisons makes that {floor:.3f}. From {seeds_for_floor(len(single))} seeds a cell on it can."
+                f"{kind} at a single teacher can be significant here: with {n} tries the smallest p of the exact "
+                f"permutation test is {lowest.floor_spread:.4f} (1/126 for 5 against 5), and Holm's correction for "
+                f"{len(single)} comparisons makes that {floor:.3f}. From {seeds_for_floor(len(single))} seeds a cell on "
+                "it can."
             )
     num_pairs = max((one.num_pairs for one in comparisons), default=0)
     if paired and 0 < num_pairs < SIGN_FLIP_FROM:
         notes.append(
-            f"The paired sign-flip test of {num_pairs} seeds cannot go below p = {2.0 ** (1 - num_pairs):g}, so it can "
-            f"never reach 5%; the unpaired exact permutation test, which does not use the pairing, is used instead."
+            f"The exact paired sign-flip test of {num_pairs} seeds cannot go below p = {2.0 ** (1 - num_pairs):g}, so it "
+            "can never reach 5%. Means are compared by the paired t test instead, which trusts that differences are "
+            "roughly normal; the unpaired exact permutation test stands beside it. "
+            f"{SIGN_FLIP_FROM} seeds make the exact paired test possible."
         )
     if not paired:
         notes.append("The tries of different methods share no known seed, so they are compared as independent groups.")
@@ -141,24 +154,34 @@ def _needed(
     undecided = [one for one in pairs if not (one.p_mean_holm <= ALPHA and one.p_spread_holm <= ALPHA)]
     found = {}
     for one in undecided[:MAX_SIMULATED]:
-        a, b = (_model(cells, one, method) for method in (one.a, one.b))
-        if a is None or b is None:
+        pair = _pair_model(cells, one, paired=paired)
+        if pair is None:
             continue
         level = ALPHA / len(pairs)
         seeds = {
-            kind: 0 if p <= ALPHA else seeds_needed(a, b, kind, generator, level=level, paired=paired)
+            kind: 0 if p <= ALPHA else seeds_needed(pair, kind, generator, level=level, paired=paired)
             for kind, p in (("mean", one.p_mean_holm), ("spread", one.p_spread_holm))
         }
         found[one.a, one.b] = SeedsNeeded(**seeds)
     return found
 
 
-def _model(cells: Sequence[Cell], one: Comparison, method: str) -> Model | None:
-    tries = tries_of(cells, method, shared_teachers(cells, one.a, one.b))
-    if tries is None:
+def _pair_model(cells: Sequence[Cell], one: Comparison, *, paired: bool) -> PairModel | None:
+    """The means and the covariances that were found, or where no seeds are shared the means and the stds."""
+    teachers = shared_teachers(cells, one.a, one.b)
+    a, b = tries_of(cells, one.a, teachers), tries_of(cells, one.b, teachers)
+    if a is None or b is None:
         return None
-    known = tries.fid[:, ~np.isnan(tries.fid).any(axis=0)]
-    return Model(known.mean(axis=1), known.std(axis=1, ddof=1)) if known.shape[1] > 1 else None
+    if paired:
+        seeds = sorted(set(a.seeds) & set(b.seeds))
+        both = [tries.fid[:, np.searchsorted(tries.seeds, seeds)] for tries in (a, b)]
+        complete = ~np.isnan(np.concatenate(both)).any(axis=0)
+        return paired_pair(both[0][:, complete], both[1][:, complete]) if complete.sum() > 1 else None
+    known = [tries.fid[:, ~np.isnan(tries.fid).any(axis=0)] for tries in (a, b)]
+    if min(fid.shape[1] for fid in known) < 2:
+        return None
+    means = known[0].mean(axis=1), known[1].mean(axis=1)
+    return independent_pair(means, (known[0].std(axis=1, ddof=1), known[1].std(axis=1, ddof=1)))
 
 
 def _suggested(cells: Sequence[Cell], needed: dict[tuple[str, str], SeedsNeeded]) -> tuple[int, ...]:

@@ -109,7 +109,8 @@ def comparison_table(comparisons: Sequence[Comparison]) -> PageTable:
 def _comparison_row(one: Comparison) -> tuple[Datum, ...]:
     single = (
         f"uncorrected {p_text(one.p_mean)}; permutation {p_text(one.p_permutation)}, Welch {p_text(one.p_welch)}, "
-        f"sign-flip of {one.num_pairs} pairs {p_text(one.p_sign_flip)}; smallest possible p {one.floor_mean:.4f}; "
+        f"sign-flip of {one.num_pairs} pairs {p_text(one.p_sign_flip)}, "
+        f"paired t {p_text(one.p_paired_t)}; smallest possible p {one.floor_mean:.4f}; "
         f"bootstrap {interval_text(one.mean_difference_bootstrap)}"
     )
     low, high = one.probability_interval

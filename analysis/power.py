@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.cells import FloatArray
 from analysis.comparisons import ALPHA, SIGN_FLIP_FROM
-from analysis.two_samples import mean_test, permutation_floor, regroupings, sign_flip_p, spread_test, units
+from analysis.two_samples import mean_test, paired_t_p, permutation_floor, regroupings, sign_flip_p, spread_test, units
 
 NUM_SEEDS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40)
 TARGET = 0.8
@@ -16,16 +16,32 @@ _NUM_REGROUPINGS = 256  # in the simulation: enough for a power within a few per
 
 
 @dataclass(frozen=True)
-class Model:
-    """Normal FIDs of one method at T teachers: means (T,) and stds (T,), independent over teachers and methods."""
+class PairModel:
+    """Normal FIDs of two methods at T teachers: means (T,) plus loadings (T, m) times m standard normal causes a
+    seed."""
 
-    means: FloatArray
-    stds: FloatArray
+    means_a: FloatArray
+    means_b: FloatArray
+    loadings_a: FloatArray
+    loadings_b: FloatArray
 
-    def draw(self, shape: tuple[int, int], generator: np.random.Generator) -> FloatArray:
-        """FIDs (replicates, T, n) for shape (replicates, n)."""
-        noise = generator.standard_normal((shape[0], len(self.means), shape[1]))
-        return np.asarray(self.means[:, None] + self.stds[:, None] * noise)
+    def draw(self, replicates: int, num_seeds: int, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """FIDs (replicates, T, num_seeds) of a and of b; the causes of a seed are the same for both."""
+        causes = generator.standard_normal((replicates, self.loadings_a.shape[1], num_seeds))
+        return self.means_a[:, None] + self.loadings_a @ causes, self.means_b[:, None] + self.loadings_b @ causes
+
+
+def independent_pair(means: tuple[FloatArray, FloatArray], stds: tuple[FloatArray, FloatArray]) -> PairModel:
+    """Two methods whose tries share nothing: means and stds (T,) of a and b."""
+    zeros = np.zeros((len(means[0]), len(means[0])))
+    loadings = np.hstack([np.diag(stds[0]), zeros]), np.hstack([zeros, np.diag(stds[1])])
+    return PairModel(*means, *loadings)
+
+
+def paired_pair(fid_a: FloatArray, fid_b: FloatArray) -> PairModel:
+    """Two methods with the means and covariances of fid_a and fid_b (T, n), the same seeds in the same columns."""
+    parts = [(fid - fid.mean(axis=1, keepdims=True)) / np.sqrt(fid.shape[1] - 1) for fid in (fid_a, fid_b)]
+    return PairModel(fid_a.mean(axis=1), fid_b.mean(axis=1), parts[0], parts[1])
 
 
 @dataclass(frozen=True)
@@ -37,14 +53,17 @@ class SeedsNeeded:
 
 
 def power(
-    a: Model, b: Model, kind: str, num_seeds: int, generator: np.random.Generator, *,
+    pair: PairModel, kind: str, num_seeds: int, generator: np.random.Generator, *,
     level: float = ALPHA, paired: bool = True, replicates: int = 100,
 ) -> float:  # fmt: skip
     """The share of simulated studies in which the report's test of `kind` ("mean" or "spread") has p <= level."""
-    fid_a, fid_b = (model.draw((replicates, num_seeds), generator) for model in (a, b))
+    fid_a, fid_b = pair.draw(replicates, num_seeds, generator)
     unit_a, unit_b = (units(fid, shared_seeds=paired) for fid in (fid_a, fid_b))
-    if kind == "mean" and paired and num_seeds >= SIGN_FLIP_FROM:
-        return float((sign_flip_p((unit_a - unit_b)[..., 0, :], generator, limit=_NUM_REGROUPINGS) <= level).mean())
+    if kind == "mean" and paired:
+        differences = (unit_a - unit_b)[..., 0, :]
+        exact = num_seeds >= SIGN_FLIP_FROM
+        p = sign_flip_p(differences, generator, limit=_NUM_REGROUPINGS) if exact else paired_t_p(differences)
+        return float((p <= level).mean())
     masks = regroupings(num_seeds, num_seeds, generator, strata=unit_a.shape[-2], limit=_NUM_REGROUPINGS)
     if kind == "mean":
         return float((mean_test(unit_a, unit_b, masks) <= level).mean())
@@ -52,13 +71,13 @@ def power(
 
 
 def seeds_needed(
-    a: Model, b: Model, kind: str, generator: np.random.Generator, *, level: float = ALPHA, paired: bool = True
+    pair: PairModel, kind: str, generator: np.random.Generator, *, level: float = ALPHA, paired: bool = True
 ) -> int | None:
     """The smallest of NUM_SEEDS with a power of TARGET, by bisection (power grows with seeds); None: none has."""
     low, high = 0, len(NUM_SEEDS)
     while low < high:
         middle = (low + high) // 2
-        if power(a, b, kind, NUM_SEEDS[middle], generator, level=level, paired=paired) >= TARGET:
+        if power(pair, kind, NUM_SEEDS[middle], generator, level=level, paired=paired) >= TARGET:
             high = middle
         else:
             low = middle + 1

@@ -22,6 +22,8 @@ def p_text(p: float) -> str:
 def interval_text(interval: Interval, digits: int = 1) -> str:
     if not all(map(math.isfinite, interval)):
         return "no interval"
+    if max(map(abs, interval)) < 1:
+        digits = max(digits, 2)
     return f"{_signed(interval[0], digits)} to {_signed(interval[1], digits)}"
 
 
@@ -31,7 +33,8 @@ def ratio_text(value: float) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def ratio_interval_text(interval: Interval) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.calibration import DISTRIBUTIONS, NUM_SEEDS, OFTEN, Calibration, calibrate, coverages, draw, shipped
-from analysis.power import Model, power, seeds_for_floor, seeds_needed
+from analysis.power import PairModel, independent_pair, paired_pair, power, seeds_for_floor, seeds_needed
 
 
 def check(rates: list[Calibration], *, slack: float) -> None:
@@ -57,26 +57,38 @@ def test_a_fresh_simulation_agrees_with_the_shipped_calibration() -> None:
         assert one.rate == pytest.approx(known[one.name, one.distribution, one.num_seeds], abs=0.07), one
 
 
+def pair(mean_b: float, std_b: float) -> PairModel:
+    """A method at 20 +- 2 against another, independent."""
+    return independent_pair((np.array([20.0]), np.array([mean_b])), (np.array([2.0]), np.array([std_b])))
+
+
 def test_power_grows_with_seeds_and_with_the_difference() -> None:
-    a, b, c = (
-        Model(np.array([20.0]), np.array([2.0])),
-        Model(np.array([23.0]), np.array([2.0])),
-        Model(np.array([20.0]), np.array([12.0])),
-    )
     generator = np.random.default_rng(0)
-    few, many = (power(a, b, "mean", n, generator, paired=False) for n in (4, 15))
+    few, many = (power(pair(23.0, 2.0), "mean", n, generator, paired=False) for n in (4, 15))
     assert few < 0.6
     assert many > 0.9
-    assert power(a, a, "mean", 10, generator) < 0.15
-    assert power(a, c, "spread", 15, generator) > 0.9
-    assert power(a, c, "spread", 3, generator) == 0.0  # 2 / C(6, 3) = 0.1: below the floor of the test
+    assert power(pair(20.0, 2.0), "mean", 10, generator) < 0.15
+    assert power(pair(20.0, 12.0), "spread", 15, generator) > 0.9
+    assert power(pair(20.0, 12.0), "spread", 3, generator) == 0.0  # 2 / C(6, 3) = 0.1: below the floor of the test
 
 
 def test_seeds_needed_is_near_the_t_tests_textbook_number() -> None:
     # difference of 1.5 std, 80% power at 5%, two groups: 8 to 9 each by the noncentral t distribution
-    a, b = (Model(np.array([mean]), np.array([2.0])) for mean in (20.0, 23.0))
-    assert seeds_needed(a, b, "mean", np.random.default_rng(0), paired=False) in (8, 9, 10)
-    assert seeds_needed(a, a, "mean", np.random.default_rng(0)) is None
+    assert seeds_needed(pair(23.0, 2.0), "mean", np.random.default_rng(0), paired=False) in (8, 9, 10)
+    assert seeds_needed(pair(20.0, 2.0), "mean", np.random.default_rng(0)) is None
+
+
+def test_pairs_with_common_noise_need_fewer_seeds() -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.normal(0, 10, (2, 8))
+    own = generator.normal(0, 1, (2, 8))
+    model = paired_pair(100 + noise, 103 + noise + own)
+    fids = model.draw(4000, 50, generator)
+    assert fids[0].std(axis=(0, 2)) == pytest.approx(noise.std(axis=1, ddof=1), rel=0.05)
+    assert (fids[1] - fids[0]).std(axis=(0, 2)) == pytest.approx(own.std(axis=1, ddof=1), rel=0.05)
+    needed = seeds_needed(model, "mean", generator)
+    assert needed is not None
+    assert needed <= 8
 
 
 def test_seeds_from_which_a_family_can_be_significant_at_all() -> None:

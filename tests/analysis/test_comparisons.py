@@ -53,7 +53,8 @@ def test_paired_difference_over_teachers_is_the_t_interval_of_the_seeds_means() 
     assert one.mean_difference_interval == pytest.approx((expected.low, expected.high))
     assert one.num_pairs == 5
     assert one.p_sign_flip == 2 / 32
-    assert one.p_mean >= 1 / 126  # five pairs: the unpaired exact test is used
+    assert one.p_mean == pytest.approx(stats.ttest_1samp(seed_means, 0).pvalue)  # five pairs: no exact test reaches 5%
+    assert one.p_permutation >= 1 / 126
     assert one.probability_a_better == 1.0
     assert one.probability_interval[0] == pytest.approx(0.025 ** (1 / 5))  # Clopper and Pearson, 5 of 5
 

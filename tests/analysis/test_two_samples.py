@@ -9,6 +9,7 @@ from scipy import stats
 from analysis.two_samples import (
     fligner_scores,
     mean_test,
+    paired_t_p,
     permutation_floor,
     permutation_p,
     regroupings,
@@ -74,6 +75,11 @@ def test_welch_and_student_are_scipys() -> None:
     assert float(welch_p(A, B)) == pytest.approx(stats.ttest_ind(A[0], B[0], equal_var=False).pvalue)
     assert float(student_p(A, B)) == pytest.approx(stats.ttest_ind(A[0], B[0]).pvalue)
     assert float(welch_p(np.full((1, 3), 2.0), np.full((1, 3), 2.0))) == 1.0
+
+
+def test_paired_t_is_scipys() -> None:
+    assert float(paired_t_p((A - B)[0])) == pytest.approx(stats.ttest_rel(A[0], B[0]).pvalue)
+    assert float(paired_t_p(np.zeros(4))) == 1.0
 
 
 def test_spread_scores_give_scipys_brown_forsythe_test() -> None:
