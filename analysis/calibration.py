@@ -27,7 +27,8 @@ from analysis.intervals import (
     std_interval,
     superiority_interval,
 )
-from analysis.trends import mean_slope, rank_trends, slope_weights, spread_slope
+from analysis.rank_trends import rank_trends
+from analysis.trends import mean_slope, slope_weights, spread_slope
 from analysis.two_samples import mean_test, paired_t_p, regroupings, sign_flip_p, spread_slope_test, spread_test, units
 
 DISTRIBUTIONS = ("normal", "heavy-tailed", "collapse mixture")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from analysis.cells import Cell, teachers_of
-from analysis.comparisons import MAX_METHODS, best_methods
 from analysis.figure_cost import cost_figure
 from analysis.figure_curves import curve_figure
 from analysis.figure_errors import error_figure
@@ -20,6 +19,7 @@ from analysis.figure_trends import trend_figure
 from analysis.gallery import error_maps, run_ids_with
 from analysis.records import curves_dir, read_curve
 from analysis.study_results import Results, records_of, rows_of
+from analysis.tries import MAX_METHODS, best_methods
 
 MAX_CURVES = 5  # members a method
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.cells import Cell, methods_of, teachers_of
-from analysis.comparisons import ALPHA, SIGN_FLIP_FROM, Comparison, shared_teachers, tries_of
+from analysis.comparisons import ALPHA, SIGN_FLIP_FROM, Comparison
 from analysis.intervals import rate_interval
 from analysis.power import (
     PairModel,
@@ -23,6 +23,7 @@ from analysis.sentences import mean_text, seen_from, slope_text, spread_text, un
 from analysis.summary import mean
 from analysis.tables import Entry
 from analysis.trends import MIN_TEACHERS, SlopeDifference, Trend
+from analysis.tries import shared_teachers, tries_of
 
 MAX_SIMULATED = 10  # pairs whose power is simulated
 
@@ -105,14 +106,14 @@ def _notes(entries: Sequence[Entry], comparisons: Sequence[Comparison], *, paire
             notes.append(
                 f"{kind} at a single teacher can be significant here: with {n} tries the smallest p of the exact "
                 f"permutation test is {lowest.floor_spread:.4f} (1/126 for 5 against 5), and Holm's correction for "
-                f"{len(single)} comparisons makes that {floor:.3f}. From {seeds_for_floor(len(single))} seeds a cell on "
-                "it can."
+                f"{len(single)} comparisons makes that {floor:.3f}. From {seeds_for_floor(len(single))} seeds a cell "
+                "on it can."
             )
     num_pairs = max((one.num_pairs for one in comparisons), default=0)
     if paired and 0 < num_pairs < SIGN_FLIP_FROM:
         notes.append(
-            f"The exact paired sign-flip test of {num_pairs} seeds cannot go below p = {2.0 ** (1 - num_pairs):g}, so it "
-            "can never reach 5%. Means are compared by the paired t test instead, which trusts that differences are "
+            f"The exact paired sign-flip test of {num_pairs} seeds cannot go below p = {2.0 ** (1 - num_pairs):g}, so "
+            "it can never reach 5%. Means are compared by the paired t test instead, which trusts that differences are "
             "roughly normal; the unpaired exact permutation test stands beside it. "
             f"{SIGN_FLIP_FROM} seeds make the exact paired test possible."
         )

@@ -10,10 +10,11 @@ from typing import Any
 from analysis.calibration import Calibration
 from analysis.comparisons import Comparison
 from analysis.intervals import Interval
+from analysis.rank_correlations import RankCorrelation
 from analysis.sentences import interval_text, p_text, ratio_interval_text, ratio_text
 from analysis.study_results import Results
 from analysis.tables import Entry, TableRow, number, table_rows, teacher_text
-from analysis.trends import RankCorrelation, SlopeDifference, Trend
+from analysis.trends import SlopeDifference, Trend
 
 MAX_SEARCHED = 200
 MAX_COMPARISONS = 300

@@ -15,10 +15,11 @@ from analysis.cells import Cell, group_cells, methods_of
 from analysis.comparisons import Comparison, compare_all
 from analysis.findings import Findings, find
 from analysis.published import published_runs
+from analysis.rank_correlations import RankCorrelation, rank_correlations
 from analysis.records import check_one_protocol, read_runs
 from analysis.summary import summarise
 from analysis.tables import Entry
-from analysis.trends import RankCorrelation, SlopeDifference, Trend, rank_correlations, slope_differences, trends
+from analysis.trends import SlopeDifference, Trend, slope_differences, trends
 
 STABLE_PHASES = ("grid", "confirm")
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from analysis.cells import Cell, FloatArray, methods_of, teachers_of
-from analysis.comparisons import holm, pairs_of, tries_of
+from analysis.comparisons import holm
 from analysis.intervals import NAN, Interval, num_resamples
 from analysis.jackknife import Estimate, combine, log_std, log_std_pseudo_values
+from analysis.rank_trends import rank_trends
+from analysis.tries import pairs_of, tries_of
 from analysis.two_samples import MAX_PERMUTED, regroupings, spread_slope_test
 
 MIN_TEACHERS = 3
-MAX_RANKED = 5000  # tries; beyond, the asymptotic p of a rank correlation is as good as permuting
 AXES = ("capacity gap", "MACs", "student-teacher distance")
 
 
@@ -55,29 +55,11 @@ class SlopeDifference:
     p_spread_holm: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class RankCorrelation:
-    """Spearman's correlation of a method's FID with the gap and with the teacher's FID, each also given the other.
-
-    Intervals are percentile bootstraps over tries within cells; with few teachers they say little, because the gap and
-    the teacher's FID take only `num_teachers` values.
-    """
-
-    method: str
-    num_teachers: int
-    gap: float
-    teacher_fid: float
-    gap_given_teacher_fid: float
-    teacher_fid_given_gap: float
-    gap_given_teacher_fid_interval: Interval
-    teacher_fid_given_gap_interval: Interval
-
-
 def trends(cells: Sequence[Cell], generator: np.random.Generator, *, paired: bool) -> list[Trend]:
     """The trend of every method that has MIN_TEACHERS teachers, over each of AXES that was measured."""
     found = []
     for axis, method in itertools.product(AXES, methods_of(cells)):
-        series = _series(cells, method)
+        series = series_of(cells, method)
         x = _positions(series, axis)
         if x is None:
             continue
@@ -105,8 +87,8 @@ def slope_differences(cells: Sequence[Cell], generator: np.random.Generator, *, 
     """Every pair of methods that have MIN_TEACHERS teachers in common, over the capacity gap."""
     found = []
     for a, b in pairs_of(cells):
-        common = {cell.teacher for cell in _series(cells, a)} & {cell.teacher for cell in _series(cells, b)}
-        series = [cell for cell in _series(cells, a) if cell.teacher in common]
+        common = {cell.teacher for cell in series_of(cells, a)} & {cell.teacher for cell in series_of(cells, b)}
+        series = [cell for cell in series_of(cells, a) if cell.teacher in common]
         x = _positions(series, AXES[0])
         names = [cell.teacher_name for cell in series]
         tries_a, tries_b = tries_of(cells, a, names), tries_of(cells, b, names)
@@ -133,60 +115,8 @@ def slope_weights(x: FloatArray) -> FloatArray:
     return np.asarray(centred / (centred**2).sum())
 
 
-def rank_trends(
-    x: FloatArray, fid: FloatArray, generator: np.random.Generator, *, shared_seeds: bool, resamples: int = 1999
-) -> tuple[float, float]:
-    """Two-sided p of a monotone trend of fid (T, n), and of its deviations from each teacher's median, over x (T,).
-
-    Means: Page's test within seeds where teachers share them, else a permutation test of Spearman's correlation over
-    all tries. Spread: the same, and a permutation of the deviations themselves must reject too, because ranks alone
-    reject in 15% of studies when 30% of the runs collapse.
-    """
-    deviations = np.abs(fid - np.median(fid, axis=1, keepdims=True))
-    if fid.size > MAX_RANKED:
-        return _spearman(x, fid), _spearman(x, deviations)
-    order = np.argsort(x, kind="stable")
-    if shared_seeds:
-        means, spreads = _page_p(fid[order].T), _page_p(deviations[order].T)
-    else:
-        places = stats.rankdata(x)
-        means, spreads = (_permuted_p(places, _ranks(part), generator, False, resamples) for part in (fid, deviations))
-    return means, max(spreads, _permuted_p(x, deviations, generator, shared_seeds, resamples))
-
-
-def rank_correlations(
-    cells: Sequence[Cell], generator: np.random.Generator, resamples: int = 499
-) -> list[RankCorrelation]:
-    """For each method: is it the gap or the teacher's quality that its FID goes with?"""
-    found = []
-    for method in methods_of(cells):
-        series = [cell for cell in _series(cells, method) if cell.teacher_fid is not None]
-        if len(series) < MIN_TEACHERS or len({cell.teacher_fid for cell in series}) < 2:
-            continue
-        known = [cell.fid[~np.isnan(cell.fid)] for cell in series]
-        if min(map(len, known)) < 2:
-            continue
-        gap, teacher_fid = (
-            np.repeat([getattr(cell, name) for cell in series], [len(fid) for fid in known])
-            for name in ("capacity_gap", "teacher_fid")
-        )
-        draws = num_resamples(sum(map(len, known)), resamples)
-        drawn = [fid[generator.integers(0, len(fid), (draws, len(fid)))] for fid in known]
-        values = np.concatenate([np.concatenate(known)[None], np.concatenate(drawn, axis=1)])
-        partial_gap, partial_fid, plain_gap, plain_fid = _correlations(values, gap, teacher_fid)
-        bounds = [np.quantile(part[1:], [0.025, 0.975]) for part in (partial_gap, partial_fid)]
-        found.append(
-            RankCorrelation(
-                method=method, num_teachers=len(series), gap=float(plain_gap[0]), teacher_fid=float(plain_fid[0]),
-                gap_given_teacher_fid=float(partial_gap[0]), teacher_fid_given_gap=float(partial_fid[0]),
-                gap_given_teacher_fid_interval=(float(bounds[0][0]), float(bounds[0][1])),
-                teacher_fid_given_gap_interval=(float(bounds[1][0]), float(bounds[1][1])),
-            )
-        )  # fmt: skip
-    return found
-
-
-def _series(cells: Sequence[Cell], method: str) -> list[Cell]:
+def series_of(cells: Sequence[Cell], method: str) -> list[Cell]:
+    """The cells of a method that have a teacher, by ascending teacher size."""
     order = teachers_of(cells)
     series = [cell for cell in cells if cell.method == method and cell.teacher is not None]
     return sorted(series, key=lambda cell: order.index(cell.teacher_name))
@@ -257,52 +187,3 @@ def _bootstrap_slope(
     drawn = np.take_along_axis(np.broadcast_to(fid, shape), np.broadcast_to(index, shape), -1)
     low, high = np.quantile(drawn.mean(axis=-1) @ weights, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _page_p(by_seed: FloatArray) -> float:
-    """Two-sided p of Page's trend test of by_seed (n, T), columns by ascending x: twice the smaller one-sided p."""
-    if len(by_seed) < 2 or by_seed.shape[1] < 3:
-        return float("nan")
-    ranks = stats.rankdata(by_seed, axis=1)
-    one_sided = [stats.page_trend_test(part, ranked=True).pvalue for part in (ranks, ranks[:, ::-1])]
-    return float(min(1.0, 2 * min(one_sided)))
-
-
-def _permuted_p(
-    x: FloatArray, values: FloatArray, generator: np.random.Generator, within_seeds: bool, resamples: int
-) -> float:
-    """Two-sided permutation p of the covariance of values (T, n) with x (T,): with ranks as values, Spearman's."""
-    weights = x - x.mean()
-    drawn = np.broadcast_to(values, (resamples, *values.shape))
-    if within_seeds:
-        shuffled = generator.permuted(drawn, axis=1)
-    else:
-        shuffled = generator.permuted(drawn.reshape(resamples, -1), axis=1).reshape(drawn.shape)
-    observed = abs(float(weights @ values.sum(axis=1)))
-    extreme = np.abs(np.tensordot(shuffled.sum(axis=2), weights, axes=1)) >= observed * (1 - 1e-9)
-    return float((1 + extreme.sum()) / (1 + resamples))
-
-
-def _ranks(values: FloatArray) -> FloatArray:
-    return np.asarray(stats.rankdata(values).reshape(values.shape), dtype=np.float64)
-
-
-def _spearman(x: FloatArray, values: FloatArray) -> float:
-    return float(stats.spearmanr(np.repeat(x, values.shape[1]), values.ravel()).pvalue)
-
-
-def _correlations(values: FloatArray, gap: FloatArray, teacher_fid: FloatArray) -> tuple[FloatArray, ...]:
-    """Spearman's r of values (m, N) with gap given teacher_fid, teacher_fid given gap, gap, and teacher_fid: each
-    (m,)."""
-    ranks = [_standard_ranks(part) for part in (values, gap[None], teacher_fid[None])]
-    fid_gap, fid_teacher, between = ((ranks[i] * ranks[j]).mean(axis=-1) for i, j in ((0, 1), (0, 2), (1, 2)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        partial_gap = (fid_gap - fid_teacher * between) / np.sqrt((1 - fid_teacher**2) * (1 - between**2))
-        partial_fid = (fid_teacher - fid_gap * between) / np.sqrt((1 - fid_gap**2) * (1 - between**2))
-    return np.nan_to_num(partial_gap), np.nan_to_num(partial_fid), fid_gap, fid_teacher
-
-
-def _standard_ranks(values: FloatArray) -> FloatArray:
-    ranks = stats.rankdata(values, axis=-1)
-    spread = ranks.std(axis=-1, keepdims=True)
-    return np.asarray((ranks - ranks.mean(axis=-1, keepdims=True)) / np.where(spread > 0, spread, 1.0))

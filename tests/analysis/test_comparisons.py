@@ -9,9 +9,10 @@ from scipy import stats
 from synthetic_study import make_row, toy_rows
 
 from analysis.cells import Cell, group_cells
-from analysis.comparisons import compare_all, holm, tries_of
+from analysis.comparisons import compare_all, holm
 from analysis.published import published_runs
 from analysis.records import RUN_SCHEMA, SCHEMA_VERSION
+from analysis.tries import tries_of
 
 
 def cells_of(rows: list[dict[str, object]]) -> list[Cell]:

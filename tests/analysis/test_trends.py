@@ -11,16 +11,10 @@ from synthetic_study import toy_rows
 from analysis.cells import group_cells
 from analysis.jackknife import combine, log_std, log_std_pseudo_values
 from analysis.published import published_runs
+from analysis.rank_correlations import rank_correlations
+from analysis.rank_trends import rank_trends
 from analysis.records import RUN_SCHEMA, SCHEMA_VERSION
-from analysis.trends import (
-    mean_slope,
-    rank_correlations,
-    rank_trends,
-    slope_differences,
-    slope_weights,
-    spread_slope,
-    trends,
-)
+from analysis.trends import mean_slope, slope_differences, slope_weights, spread_slope, trends
 
 X = np.log2(np.array([7.0, 12.0, 15.0, 60.0]))
 
