@@ -68,6 +68,12 @@ class StudyConfig:
                 f"train.batch_size must be a multiple of cluster.num_workers ({self.cluster.num_workers})"
                 f" but got {self.train.batch_size}"
             )
+        stopping = self.tuning.early_stopping if self.tuning else None
+        if stopping is not None and stopping.steps[-1] >= self.train.steps:
+            raise ValueError(
+                f"protocol.early_stopping.steps must be below train.steps ({self.train.steps})"
+                f" but got {stopping.steps[-1]}"
+            )
 
 
 def require_name(key: str, value: Any) -> None:

@@ -8,17 +8,18 @@ config and the records alone, not from timing or the number of workers, and a se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from study.config import StudyConfig
 from study.method_study import MethodStudy, Suggestion
 from study.outcomes import Outcome, Outcomes
+from study.rungs import make_rungs
 from study.scores import objectives, scalar_score
 from study.search_members import Arm, arms, recipe_settings, settings_member, tuning_of
 from trainables.seeds import derived_seed
-from trainables.specs import Member
+from trainables.specs import Member, Rung
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class ArmSearch:
         """The members of the round that is open, opened now where none is; none when the budget is spent."""
         if not self._round and not self.done:
             num = min(self._tuning.trials_per_round, self._tuning.num_trials - len(self.finished))
-            self._round = [(suggestion, self._train(suggestion)) for suggestion in self.optuna.ask(num)]
+            rungs = [self._rungs(index) for index in range(len(self._tuning.search_seeds))]
+            self._round = [(suggestion, self._train(suggestion, rungs)) for suggestion in self.optuna.ask(num)]
         return [member for _, members in self._round for member in members]
 
     def close_round(self, outcomes: Outcomes) -> None:
@@ -87,10 +89,20 @@ class ArmSearch:
         """The finished trial with the lowest score; the earlier of two equal ones."""
         return min(self.finished, key=lambda trial: (trial.stopped, trial.score, trial.number))
 
-    def _train(self, suggestion: Suggestion) -> tuple[Member, ...]:
+    def _train(self, suggestion: Suggestion, rungs: Sequence[tuple[Rung, ...]]) -> tuple[Member, ...]:
         return tuple(
-            settings_member(self._config, self.arm, suggestion.settings, seed) for seed in self._tuning.search_seeds
+            replace(settings_member(self._config, self.arm, suggestion.settings, seed), rungs=rungs[index])
+            for index, seed in enumerate(self._tuning.search_seeds)
         )
+
+    def _rungs(self, seed_index: int) -> tuple[Rung, ...]:
+        """The rungs of the open round: thresholds from the members of the rounds before it with the same seed."""
+        early_stopping = self._tuning.early_stopping
+        if early_stopping is None:
+            return ()
+        earlier = [trial.outcomes[seed_index] for trial in self.finished]
+        known = earlier if len(earlier) >= self._tuning.startup_trials else []
+        return make_rungs(early_stopping, [outcome.rung_fids for outcome in known])
 
     def _finish(self, suggestion: Suggestion, members: tuple[Member, ...], outcomes: Outcomes) -> FinishedTrial:
         found = tuple(outcomes[member.run_id] for member in members)

@@ -42,19 +42,24 @@ class RecordSink:
 
     def _row(self, result: MemberResult) -> dict[str, Any]:
         member, seconds = result.member, result.trained.train_seconds + result.eval_seconds
+        phase = self.phases.get(member.run_id, self.phase)
+        if member.rungs and phase != "search":
+            raise ValueError(f"{member.run_id} may be stopped early, so it can be no member of phase {phase}")
+        steps = result.trained.stopped_at_step or member.train.steps
         finished = datetime.now(UTC)
         return {
             "study": self.study,
-            "phase": self.phases.get(member.run_id, self.phase),
+            "phase": phase,
             "status": self._status(result),
             **_identity(member),
             **self._sizes(member),
             **_evaluation(result),
+            "steps": steps,
             "diverged_at_step": result.trained.diverged_at_step,
             "train_seconds": result.trained.train_seconds,
             "eval_seconds": result.eval_seconds,
             "device_seconds": seconds * result.world_size,
-            "steps_per_second": member.train.steps / max(result.trained.train_seconds, 1e-9),
+            "steps_per_second": steps / max(result.trained.train_seconds, 1e-9),
             "peak_memory_mb": result.peak_memory_mb,
             "weights_digest": result.trained.digest,
             "world_size": result.world_size,

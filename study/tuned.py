@@ -8,7 +8,7 @@ from study.config import StudyConfig
 from study.confirm import check_fresh, confirm_phases
 from study.executor import Job, make_job, run_packs, run_trials
 from study.ledger import write_ledgers
-from study.outcomes import read_outcomes
+from study.outcomes import Outcome, read_outcomes
 from study.plan import Pack, packs
 from study.progress import bar
 from study.rounds import RoundPacks
@@ -24,7 +24,7 @@ def replay(config: StudyConfig) -> list[TeacherSearch]:
     """
     check_fresh(config.study_dir, tuning_of(config))
     searches = make_searches(config)
-    outcomes = read_outcomes(config.study_dir)
+    outcomes = _outcomes(config)
     for search in searches:
         search.missing(outcomes)
     if outcomes:
@@ -83,13 +83,17 @@ def _run_search(config: StudyConfig, searches: list[TeacherSearch], job: Job, cl
 
     source = RoundPacks(
         searches,
-        lambda: read_outcomes(config.study_dir),
+        lambda: _outcomes(config),
         max_members=config.max_members,
         num_slots=cluster.num_slots,
         advanced=lambda: write_ledgers(config, searches),
     )
     with bar(job.board, describe, total=num_members, unit="member"):
         run_trials(job, source, cluster)
+
+
+def _outcomes(config: StudyConfig) -> dict[str, Outcome]:
+    return read_outcomes(config.study_dir, with_rungs=tuning_of(config).early_stopping is not None)
 
 
 def _num_finished(searches: list[TeacherSearch]) -> int:

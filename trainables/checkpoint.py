@@ -26,18 +26,28 @@ class TrainedStudent:
     curve: list[dict[str, float | int]]  # rows: step, loss terms, gate, ... (analysis' curve schema)
     train_seconds: float  # this member's share of its pack's wall time
     diverged_at_step: int | None
+    stopped_at_step: int | None = None  # early, at a rung; `model` is the student as it was then
 
     @classmethod
     def from_trainee(cls, trainee: Trainee, train_seconds: float) -> "TrainedStudent":
-        model = trainee.ema_student() if trainee.active else None
+        model = trainee.ema_student() if trainee.diverged_at_step is None else None
         digest = None if model is None else weights_digest(model)
-        return cls(trainee.member.train_id, model, digest, trainee.curve, train_seconds, trainee.diverged_at_step)
+        return cls(
+            trainee.member.train_id,
+            model,
+            digest,
+            trainee.curve,
+            train_seconds,
+            trainee.diverged_at_step,
+            trainee.stopped_at_step,
+        )
 
 
 def save_student(student: TrainedStudent, folder: Path) -> None:
     """Saves a student that did not diverge as a diffusers directory; a reader sees the whole folder or none."""
     assert student.model is not None
     facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
+    facts["stopped_at_step"] = student.stopped_at_step
     facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
     save_model(student.model, folder, _FACTS, facts)
 
@@ -55,7 +65,8 @@ def load_student(folder: Path) -> TrainedStudent | None:
         raise ValueError(
             f"{folder} is damaged: its weights are not those it was saved with; remove it to train it again"
         )
-    return TrainedStudent(folder.name, model, facts["digest"], facts["curve"], facts["train_seconds"], None)
+    curve, stopped = facts["curve"], facts.get("stopped_at_step")
+    return TrainedStudent(folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped)
 
 
 def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any]) -> None:

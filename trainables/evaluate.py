@@ -1,7 +1,9 @@
 """Evaluates one model under the study's protocol: samples, metrics, and where it differs from its teacher."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +51,19 @@ class Evaluator:
         self._spec, self._images, self._device = spec, images, device
         self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
         key = {"data": data, "split": spec.reference_split, "extractor": spec.feature_extractor}
+        if spec.extractor_weights is not None:
+            with Path(spec.extractor_weights).open("rb") as weights:
+                key["weights"] = hashlib.file_digest(weights, "sha256").hexdigest()
         path = reference_folder / f"{content_id(key)}.safetensors"
         if not path.exists():
             save_features(path, image_features(self._extractor, to_uint8(images), spec.batch_size))
         self._reference = load_features(path)
+
+    def with_num_images(self, num_images: int) -> "Evaluator":
+        """The same protocol over another number of images: for a look on the way, never for what is reported."""
+        other = copy(self)
+        other._spec = replace(self._spec, num_images=num_images)
+        return other
 
     def __call__(
         self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None

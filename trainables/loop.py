@@ -26,11 +26,13 @@ def train_members(
     device: torch.device,
     ranks: Ranks,
     progress: Callable[[int], None],
+    judge: Callable[[Sequence[Trainee], int], Mapping[str, float]] = lambda _trainees, _steps: {},
 ) -> dict[str, float]:
     """Trains the trainees in place over the whole budget; returns each one's share of the wall seconds, by train_id.
 
     teacher_features: the mapping that `record_features` fills at every pass of the teacher. A trainee whose loss or
-    gradient is not finite is frozen at that step; the others are not touched by it. A trainee's share is the time of
+    gradient is not finite is frozen at that step; the others are not touched by it. judge(trainees, steps) is called
+    after every step, may stop trainees, and returns the seconds that it took of each. A trainee's share is the time of
     its own work and an equal part of its stream's teacher passes.
     """
     train = trainees[0].member.train
@@ -66,6 +68,8 @@ def train_members(
         if not pending:
             break
         _update(pending, step, ranks, seconds)
+        for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
+            seconds[train_id] += spent
         progress(step + 1)
     return seconds
 

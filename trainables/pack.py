@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from trainables.checkpoint import TrainedStudent, load_student, save_student
 from trainables.data import image_shape, load_images
+from trainables.early_stopping import Measure, judge
 from trainables.evaluate import Evaluation, Evaluator
 from trainables.loop import train_members
 from trainables.losses.features import record_features, sub_block_names
@@ -96,7 +98,13 @@ def run_pack(
     missing = [member for member in members if trained[member.train_id] is None]
     if missing:
         for outcome in train_pack(
-            missing, teacher, images, device=torch_device, ranks=ranks, progress=progress or Progress()
+            missing,
+            teacher,
+            images,
+            device=torch_device,
+            ranks=ranks,
+            progress=progress or Progress(),
+            measure=partial(_measure_fid, evaluator),
         ):
             trained[outcome.train_id] = outcome
             if ranks.rank == 0 and outcome.model is not None:
@@ -130,8 +138,12 @@ def train_pack(
     device: torch.device,
     ranks: Ranks,
     progress: Progress,
+    measure: Measure | None = None,
 ) -> list[TrainedStudent]:
-    """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members."""
+    """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members.
+
+    measure: the FID of a student on the way, for members that have rungs; without it nobody is stopped early.
+    """
     shape = image_shape(members[0].data)
     features: dict[str, torch.Tensor] = {}
     shapes = None
@@ -139,8 +151,15 @@ def train_pack(
         features = record_features(teacher, sub_block_names(teacher))
         shapes = feature_shapes(teacher, shape, features)
     trainees = [Trainee(member, shape, teacher_features=shapes, device=device, ranks=ranks) for member in members]
-    seconds = train_members(trainees, teacher, features, images, device=device, ranks=ranks, progress=progress)
+    judges = {} if measure is None else {"judge": partial(judge, measure=measure, ranks=ranks)}
+    seconds = train_members(
+        trainees, teacher, features, images, device=device, ranks=ranks, progress=progress, **judges
+    )
     return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
+
+
+def _measure_fid(evaluator: Evaluator, model: nn.Module, num_images: int) -> float:
+    return evaluator.with_num_images(num_images)(model).metrics["fid"]
 
 
 def check_pack(members: Sequence[Member]) -> None:

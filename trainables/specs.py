@@ -123,8 +123,23 @@ class TeacherSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """After `step` steps the FID over num_images images is measured; above the threshold the member is stopped.
+
+    threshold None: it is measured only.
+    """
+
+    step: int
+    num_images: int
+    threshold: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Member:
-    """One student run; `teacher` is None exactly when the method does not need one."""
+    """One student run; `teacher` is None exactly when the method does not need one.
+
+    rungs: where it may be stopped early; only members of a search have any (trainables/early_stopping.py).
+    """
 
     data: str
     teacher: TeacherSpec | None
@@ -133,8 +148,10 @@ class Member:
     seed: int
     train: TrainSpec
     evaluation: EvaluationSpec
+    rungs: tuple[Rung, ...] = ()
 
     def training_identity(self) -> dict[str, Any]:
+        rungs = {"rungs": [asdict(rung) for rung in self.rungs]} if self.rungs else {}
         return {
             "data": self.data,
             "teacher": self.teacher.teacher_id if self.teacher else None,
@@ -142,6 +159,7 @@ class Member:
             "method": asdict(self.method),
             "seed": self.seed,
             "train": self.train.identity(),
+            **rungs,
         }
 
     def identity(self) -> dict[str, Any]:

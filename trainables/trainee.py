@@ -73,6 +73,7 @@ class Trainee:
     ) -> None:
         self.member, self.ranks = member, ranks
         self.diverged_at_step: int | None = None
+        self.stopped_at_step: int | None = None  # early, at a rung
         self.curve: list[dict[str, float | int]] = []
         self._image_shape = image_shape
         student = build_model(member.student, image_shape, seed=member.seed)
@@ -88,7 +89,11 @@ class Trainee:
 
     @property
     def active(self) -> bool:
-        return self.diverged_at_step is None
+        return self.diverged_at_step is None and self.stopped_at_step is None
+
+    @property
+    def device(self) -> torch.device:
+        return self._ema.device
 
     def backward(
         self,
@@ -132,6 +137,13 @@ class Trainee:
         self._parameters.grad.zero_()
         decay = min(self.member.train.ema_decay, (1 + step) / (10 + step))  # diffusers' EMAModel warms up like this
         self._ema.lerp_(self._parameters.detach()[self._student_part], 1 - decay)
+
+    def pass_rung(self, step: int, fid: float, *, stop: bool) -> None:
+        """Notes the FID after `step` steps in the curve, and leaves the pack for good where `stop` is true."""
+        self.curve.append({"step": step, "fid": fid})
+        if stop:
+            self.stopped_at_step = step
+            self._optimiser = None
 
     def ema_student(self) -> nn.Module:
         """A fresh model that holds the EMA of the student's weights, in evaluation mode."""
