@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ def _overhead(runs: pa.Table) -> Beside | None:
 
 def _dit(entries: Sequence[Entry]) -> Beside | None:
     table = published_table("table7")
-    own = [(cell, summary) for cell, summary in entries if "dit" in cell.teacher_name.lower().split("_")]
+    own = [(cell, summary) for cell, summary in entries if "dit" in re.split(r"[^a-z0-9]+", cell.teacher_name.lower())]
     if not own:
         return None
     rows = [(f"paper: {row['teacher']}", row["method"], number(row["fid"])) for row in table["rows"]]

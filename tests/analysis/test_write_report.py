@@ -143,3 +143,16 @@ def test_error_maps_that_are_not_are_refused_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "y.npz", timesteps=np.arange(3))
     with pytest.raises(ValueError, match=r"y\.npz"):
         read_error_maps(tmp_path / "y.npz")
+
+
+def test_single_tries_show_their_seed_and_fid_under_the_pointer(report: Report) -> None:
+    for text in (report.index.read_text(), (report.index.parent / "figures" / "stability.svg").read_text()):
+        assert "<title>out_kd, large, seed 0: FID 412.00, collapsed</title>" in text
+    assert "currentColor" in report.index.read_text()
+
+
+def test_more_seeds_are_suggested_as_an_override_of_the_sweep(report: Report) -> None:
+    suggested = json.loads((report.index.parent / "report.json").read_text())["findings"]["suggested_seeds"]
+    assert suggested[:5] == [0, 1, 2, 3, 4]
+    assert len(suggested) > 5
+    assert f"seeds=[{','.join(map(str, suggested))}]" in report.index.read_text()
