@@ -137,6 +137,13 @@ def test_a_pickle_is_never_opened(tmp_path: Path, suffix: str) -> None:
     assert trap.exists()
 
 
+def test_weights_in_a_harmless_pickle_are_refused_too(tmp_path: Path) -> None:
+    build_model(unet(4), SHAPE, seed=0).save_pretrained(tmp_path, safe_serialization=False)
+    assert (tmp_path / f"{WEIGHTS}.bin").exists()
+    with pytest.raises(ValueError, match="does not hold a diffusers model with safetensors weights"):
+        load_model(tmp_path)
+
+
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{tmp_path} does not hold a diffusers model"):
         load_model(tmp_path)
