@@ -40,8 +40,9 @@ def independent_pair(means: tuple[FloatArray, FloatArray], stds: tuple[FloatArra
 
 def paired_pair(fid_a: FloatArray, fid_b: FloatArray) -> PairModel:
     """Two methods with the means and covariances of fid_a and fid_b (T, n), the same seeds in the same columns."""
-    parts = [(fid - fid.mean(axis=1, keepdims=True)) / np.sqrt(fid.shape[1] - 1) for fid in (fid_a, fid_b)]
-    return PairModel(fid_a.mean(axis=1), fid_b.mean(axis=1), parts[0], parts[1])
+    values, vectors = np.linalg.eigh(np.cov(np.concatenate([fid_a, fid_b])))
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return PairModel(fid_a.mean(axis=1), fid_b.mean(axis=1), root[: len(fid_a)], root[len(fid_a) :])
 
 
 @dataclass(frozen=True)
