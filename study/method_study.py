@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from search_spaces import Space, suggest
 from study.samplers import make_sampler
 
-_ASKS_OF_THE_SAMPLER = 20  # before a setting that is new is drawn at random
+_ASKS_OF_THE_SAMPLER = 5  # before a setting that is new is drawn at random
 _ASKS_AT_RANDOM = 2000
 
 
@@ -72,6 +72,7 @@ class MethodStudy:
             self.study.sampler = learned if attempt < _ASKS_OF_THE_SAMPLER else self._random
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                warnings.filterwarnings("ignore", message="Clip non-finite values")  # of members that diverged
                 trial = self.study.ask()
                 settings = suggest(trial, self._space)
             key = self._key(settings)
