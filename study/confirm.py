@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 
 from analysis.records import read_runs
+from analysis.sequential import decided
 from study.config import StudyConfig
+from study.outcomes import Outcomes
 from study.search import ArmSearch, TeacherSearch
 from study.search_members import Arm, settings_member, tuning_of
 from study.tuning_config import TuningConfig
@@ -38,6 +41,27 @@ def confirm_phases(config: StudyConfig, search: TeacherSearch, num_seeds: int) -
         for members, phase in ((grid, "grid"), (confirm, "confirm")):
             phases |= {member.run_id: (member, phase) for member in members[:num_seeds]}
     return list(phases.values())
+
+
+def num_confirm_seeds(config: StudyConfig, search: TeacherSearch, outcomes: Outcomes) -> int:
+    """How many of the confirm seeds a finished search needs so far: all, or one more until the comparison is decided.
+
+    With several teachers each has its part of alpha (Bonferroni), so the error holds over all of them.
+    """
+    tuning = tuning_of(config)
+    rule, last = tuning.sequential_seeds, len(tuning.confirm_seeds)
+    compared = [arm for arm in search.searches if rule and arm.arm.method in rule.compare]
+    if rule is None or len(compared) < 2 or not search.done:
+        return last
+    a, b = (confirm_members(config, arm) for arm in compared)
+    known = [one.run_id in outcomes and other.run_id in outcomes for one, other in zip(a, b, strict=True)]
+    num = known.index(False) if False in known else last
+    fids = [[outcomes[member.run_id].fid for member in members[:num]] for members in (a, b)]
+    with np.errstate(invalid="ignore"):  # both diverged
+        differences = np.subtract(*(np.array(one, dtype=np.float64) for one in fids))
+    alpha = rule.alpha / max(1, len(tuning.teachers))
+    found = decided(differences, first=rule.first, last=last, alpha=alpha)
+    return found if found is not None else min(max(rule.first, num + 1), last)
 
 
 def check_fresh(study_dir: Path, tuning: TuningConfig) -> None:

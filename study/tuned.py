@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.records import finished_run_ids
 from study.cluster import Cluster
 from study.config import StudyConfig
-from study.confirm import check_fresh, confirm_phases
+from study.confirm import check_fresh, confirm_phases, num_confirm_seeds
 from study.executor import Job, make_job, run_packs, run_trials
 from study.ledger import write_ledgers
 from study.outcomes import Outcome, read_outcomes
@@ -102,11 +102,10 @@ def _num_finished(searches: list[TeacherSearch]) -> int:
 
 def _unconfirmed(config: StudyConfig, searches: list[TeacherSearch]) -> list[tuple[Member, str]]:
     """The members of the confirm phase that have no row yet, and their phases."""
-    finished = finished_run_ids(config.study_dir)
-    num_seeds = len(tuning_of(config).confirm_seeds)
+    outcomes = read_outcomes(config.study_dir)
     return [
         (member, phase)
         for search in searches
-        for member, phase in confirm_phases(config, search, num_seeds)
-        if member.run_id not in finished
+        for member, phase in confirm_phases(config, search, num_confirm_seeds(config, search, outcomes))
+        if member.run_id not in outcomes
     ]
