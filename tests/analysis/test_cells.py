@@ -45,7 +45,7 @@ def test_variants_of_a_method_are_cells_of_their_own_with_the_setting_in_the_lab
 
 def test_grid_and_confirm_members_are_never_in_one_cell() -> None:
     rows = [make_row("out_kd", "small", seed, 50.0, phase=phase) for seed, phase in enumerate(("grid", "confirm"))]
-    assert [cell.method for cell in group_cells(table(rows))] == ["out_kd (confirm)", "out_kd (grid)"]
+    assert [cell.method for cell in group_cells(table(rows))] == ["out_kd", "out_kd (tuned)"]
 
 
 def test_two_teachers_of_one_name_are_told_apart_by_their_id() -> None:

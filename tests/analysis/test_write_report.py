@@ -105,7 +105,7 @@ def test_an_empty_study_and_one_with_searched_members_only_are_refused(tmp_path:
     with pytest.raises(ValueError, match="study_dir must hold finished members"):
         compute([tmp_path], None, 0)
     write_study(tmp_path / "searched", search_rows(2), curves=False)
-    with pytest.raises(ValueError, match="study_dir must hold finished grid or confirm members"):
+    with pytest.raises(ValueError, match="study_dir must hold finished grid, confirm or search members"):
         compute([tmp_path / "searched"], None, 0)
 
 
