@@ -103,23 +103,40 @@ def _teacher_labels(rows: dict[str, list[Any]]) -> dict[tuple[Any, Any], str | N
 
 
 def _labels(keys: Sequence[str], groups: Sequence[tuple[Any, ...]]) -> list[str]:
-    """A label per group: the method's name, then the settings in which the groups of that method differ."""
+    """A label per group: the method's name, then the settings in which the groups of that method differ.
+
+    Tuned settings (phase confirm) are called so and differ from teacher to teacher: they are only told apart where one
+    teacher has several.
+    """
     settings = [dict(zip(keys, group, strict=True)) for group in groups]
-    by_method: dict[str, list[dict[str, Any]]] = {}
-    for setting in settings:
-        by_method.setdefault(setting["method"], []).append(setting)
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in settings:
+        alike.setdefault(_alike(row), []).append(row)
     varying = {
-        method: [key for key in ("phase", *SETTINGS) if len({variant[key] for variant in variants}) > 1]
-        for method, variants in by_method.items()
+        key: [name for name in SETTINGS if len({variant[name] for variant in variants}) > 1]
+        for key, variants in alike.items()
     }
     return [
-        " ".join([row["method"], *(_setting_text(key, row[key]) for key in varying[row["method"]])]) for row in settings
+        " ".join(
+            [
+                row["method"],
+                *(["(tuned)"] if row["phase"] == "confirm" else []),
+                *(_setting_text(name, row[name]) for name in varying[_alike(row)]),
+            ]
+        )
+        for row in settings
     ]
+
+
+def _alike(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Groups that agree in this are told apart by the settings in which they differ."""
+    tuned = row["phase"] == "confirm"
+    return row["method"], row["phase"], (row["teacher"], row["teacher_id"]) if tuned else None
 
 
 def _setting_text(key: str, value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"({text})" if key == "phase" else f"{_SHORT.get(key, key)}={text}"
+    return f"{_SHORT.get(key, key)}={text}"
 
 
 def _cell(

@@ -16,6 +16,7 @@ from analysis.figure_settings import SETTINGS, settings_figure
 from analysis.figure_stability import stability_figure
 from analysis.figure_style import save_figure, style_context
 from analysis.figure_trends import trend_figure
+from analysis.figure_tuning import best_so_far_figure, pareto_figure
 from analysis.gallery import error_maps, run_ids_with
 from analysis.records import curves_dir, read_curve
 from analysis.study_results import Results, records_of, rows_of
@@ -37,12 +38,14 @@ def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
     found: dict[str, Drawing] = {}
     results = _best_only(results)
     with style_context():
-        figure, titles = stability_figure(results.entries)
-        found["stability"] = Drawing(
-            save_figure(figure, folder, "stability", titles),
-            "Mean FID ± std with every single try, and the std with its 95% interval, against the size of the teacher "
-            "(×: capacity gap). Lower is better; a lucky run is one low dot, a stable method is a flat, low line.",
-        )
+        if results.entries:
+            figure, titles = stability_figure(results.entries)
+            found["stability"] = Drawing(
+                save_figure(figure, folder, "stability", titles),
+                "Mean FID ± std with every single try, and the std with its 95% interval, against the size of the "
+                "teacher (×: capacity gap). Lower is better; a lucky run is one low dot, a stable method is a flat, "
+                "low line.",
+            )
         gap = [trend for trend in results.trends if trend.axis == "capacity gap"]
         if gap:
             found["trends"] = Drawing(
@@ -56,6 +59,7 @@ def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
                 "Device-seconds of a member against its FID, a point a cell.",
             )
         _draw_settings(results, folder, found)
+        _draw_search(results, folder, found)
         _draw_study_files(results, folder, found)
     return found
 
@@ -84,6 +88,20 @@ def _draw_settings(results: Results, folder: Path, found: dict[str, Drawing]) ->
         figure = settings_figure(rows, sorted({row["method"] for row in rows}))
         if figure is not None:
             found[name] = Drawing(save_figure(figure, folder, name), caption)
+
+
+def _draw_search(results: Results, folder: Path, found: dict[str, Drawing]) -> None:
+    best, pareto = best_so_far_figure(results.arms), pareto_figure(results.arms)
+    if best is not None:
+        found["best_so_far"] = Drawing(
+            save_figure(best, folder, "best_so_far"),
+            "The best score that each method's search had found, against the trials that it had spent.",
+        )
+    if pareto is not None:
+        found["pareto"] = Drawing(
+            save_figure(pareto, folder, "pareto"),
+            "Mean and std of every trial over its search seeds; the lines join those that no other beats in both.",
+        )
 
 
 def _draw_study_files(results: Results, folder: Path, found: dict[str, Drawing]) -> None:

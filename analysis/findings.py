@@ -69,6 +69,8 @@ def find(
 
 
 def _summary(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> str:
+    if not cells:
+        return "Only searched members so far. What they found must be confirmed on fresh seeds: protocol=tuned does."
     means = {method: _grand(cells, method) for method in methods_of(cells)}
     means = {method: value for method, value in means.items() if math.isfinite(value)}
     teachers = teachers_of(cells)
@@ -141,6 +143,8 @@ def _collapse_notes(entries: Sequence[Entry]) -> list[str]:
             "Collapsed members have a FID and are in the means; diverged members have none, are in no mean and lose "
             "every comparison on a new seed."
         ]
+    if not entries:
+        return []
     n = min(summary.n for _, summary in entries)
     high = rate_interval(0, n)[1]
     return [

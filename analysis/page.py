@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis import page_tuning
 from analysis.calibration import shipped
 from analysis.cells import teachers_of
 from analysis.figures import Drawing
@@ -45,6 +46,8 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
         search=search_table(records_of(search, _SEARCH_COLUMNS)),
         num_searched=len(search),
         max_searched=MAX_SEARCHED,
+        tuning=_tuning(results),
+        not_compared=results.not_compared,
         beside=beside_the_paper(results.entries, rows_of(results.runs, STABLE_PHASES)),
         coverage=calibration_table(rates, "coverage"),
         false_positives=calibration_table(rates, "false positives"),
@@ -53,6 +56,17 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
         paired=results.paired,
         reproduce=reproduced,
     )
+
+
+def _tuning(results: Results) -> dict[str, Any]:
+    arms = results.arms
+    return {
+        "budget": page_tuning.budget_table(arms),
+        "confirm": page_tuning.confirm_table(arms),
+        "importance": page_tuning.importance_table(arms),
+        "lines": page_tuning.override_lines(arms),
+        "notes": page_tuning.notes(arms),
+    }
 
 
 def _pictures(results: Results) -> tuple[Sequence[Picture], int]:

@@ -36,6 +36,7 @@ def write_report(
     """
     from analysis.figures import draw_figures  # matplotlib and jinja2 only once the records are known to be good
     from analysis.page import render_page
+    from analysis.page_tuning import terminal_lines
 
     report_dir = Path(report_dir)
     results = compute(study_dirs, published, seed)
@@ -45,11 +46,14 @@ def write_report(
     _write(report_dir / "report.json", report_json(results, reproduced))
     figures = draw_figures(results, report_dir / "figures")
     _write(report_dir / "index.html", render_page(results, figures, reproduced))
-    text = f"{terminal_table(table_rows(results.entries))}\n\n{results.findings.summary}"
+    searched = "".join(f"{line}\n" for line in terminal_lines(results.arms))
+    text = f"{terminal_table(table_rows(results.entries))}\n\n{searched}{results.findings.summary}"
     return Report(text=text, index=report_dir / "index.html")
 
 
 def _write_tables(results: Results, report_dir: Path) -> None:
+    if not results.entries:  # a search alone
+        return
     rows = table_rows(results.entries)
     _write(report_dir / "stability.csv", csv_text(stability_records(results.entries)))
     _write(report_dir / "stability.md", markdown_table(rows))

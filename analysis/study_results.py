@@ -20,6 +20,7 @@ from analysis.records import check_one_protocol, read_runs
 from analysis.summary import summarise
 from analysis.tables import Entry
 from analysis.trends import SlopeDifference, Trend, slope_differences, trends
+from analysis.tuning import Arm, read_arms, unfair_cells
 
 STABLE_PHASES = ("grid", "confirm")
 
@@ -42,6 +43,8 @@ class Results:
     correlations: list[RankCorrelation]
     findings: Findings
     paired: bool
+    arms: list[Arm]  # the searches of protocol=tuned and search
+    not_compared: list[str]  # why tuned cells are left out of every comparison
 
 
 def compute(study_dirs: Sequence[Path], published: str | None, seed: int) -> Results:
@@ -51,13 +54,18 @@ def compute(study_dirs: Sequence[Path], published: str | None, seed: int) -> Res
     """
     directories, runs = read_studies(study_dirs, published)
     cells = _cells(runs, STABLE_PHASES)
-    if not cells:
-        raise ValueError(f"study_dir must hold finished grid or confirm members but {_names(study_dirs)} has none")
+    if not cells and not len(rows_of(runs, ("search",))):
+        raise ValueError(
+            f"study_dir must hold finished grid, confirm or search members but {_names(study_dirs)} has none"
+        )
     generator = np.random.default_rng(seed)
     paired = published is None  # the tries of the paper share no known seed
     entries = [(cell, summarise(cell, generator)) for cell in cells]
-    comparisons = compare_all(cells, generator, paired=paired)
-    slopes = slope_differences(cells, generator, paired=paired)
+    arms = [arm for name, path in directories.items() if path is not None for arm in read_arms(path, runs[name])]
+    unfair = unfair_cells(cells, arms)
+    fair = [cell for cell in cells if cell.run_ids[0] not in unfair]
+    comparisons = compare_all(fair, generator, paired=paired)
+    slopes = slope_differences(fair, generator, paired=paired)
     trend = trends(cells, generator, paired=paired)
     return Results(
         runs=runs, study_dirs=directories, entries=entries,
@@ -65,6 +73,7 @@ def compute(study_dirs: Sequence[Path], published: str | None, seed: int) -> Res
         methods=methods_of(cells), comparisons=comparisons, trends=trend, slopes=slopes,
         correlations=rank_correlations(cells, generator),
         findings=find(entries, comparisons, trend, slopes, generator, paired=paired), paired=paired,
+        arms=arms, not_compared=sorted(set(unfair.values())),
     )  # fmt: skip
 
 

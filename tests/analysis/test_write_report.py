@@ -101,12 +101,12 @@ def test_mixed_evaluation_protocols_are_refused_by_name(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-def test_an_empty_study_and_one_with_searched_members_only_are_refused(tmp_path: Path) -> None:
+def test_an_empty_study_and_one_with_ablations_only_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="study_dir must hold finished members"):
         compute([tmp_path], None, 0)
-    write_study(tmp_path / "searched", search_rows(2), curves=False)
+    write_study(tmp_path / "ablated", ablation_rows(), curves=False)
     with pytest.raises(ValueError, match="study_dir must hold finished grid, confirm or search members"):
-        compute([tmp_path / "searched"], None, 0)
+        compute([tmp_path / "ablated"], None, 0)
 
 
 def test_two_studies_stand_side_by_side(tmp_path: Path) -> None:
