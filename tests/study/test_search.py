@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from tuned_study import finish, outcome, tuned_config
 
+from analysis.records import read_runs
+from analysis.tuning import override_line, read_arms
+from study.command import compose
 from study.confirm import confirm_members, confirm_phases, recipe_members
 from study.ledger import ledger, protocol_id, write_ledgers
 from study.outcomes import Outcome
+from study.parse import study_config
 from study.plan import members as grid_members
 from study.rounds import RoundPacks
 from study.search import TeacherSearch, make_searches
@@ -198,3 +203,16 @@ def test_the_journal_opens_as_an_optuna_storage(tmp_path: Path) -> None:
     before = path.stat().st_mtime_ns
     write_ledgers(config, searches)
     assert path.stat().st_mtime_ns == before
+
+
+def test_the_line_to_paste_runs_the_chosen_settings(tmp_path: Path) -> None:
+    config = tuned_config(tmp_path)
+    searches = make_searches(config)
+    finish(searches[0], {})
+    write_ledgers(config, searches)
+    lines = {arm.method: override_line(arm) for arm in read_arms(tmp_path, read_runs(tmp_path))}
+    for arm in searches[0].searches:
+        pasted = study_config(compose("config", shlex.split(lines[arm.arm.method])))
+        chosen = arm.best().members[0]
+        assert pasted.methods == (chosen.method,)
+        assert pasted.train == chosen.train
