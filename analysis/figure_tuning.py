@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figure_style import method_style, new_figure
 from analysis.summary import mean, std
@@ -31,6 +32,7 @@ def best_so_far_figure(arms: Sequence[Arm]) -> Figure | None:
                 )  # fmt: skip
         axes.set_xlabel("trials (the same cost for every method)")
         axes.set_ylabel("best score so far")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(teacher, fontsize="medium")
         axes.legend()
     return figure
