@@ -1,29 +1,21 @@
 """One Ray cluster for all tests that need one, and a way to run the sweep on it as a user does."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-TINY = (
-    "train.steps=12",
-    "teacher_train.steps=12",
-    "evaluation.num_images=64",
-    "evaluation.sampler_steps=5",
-    "seeds=[0,1]",
-    "teachers=[unet_16,unet_32]",
-    "methods=[diffusion_only,out_kd,lift_place_feat]",
-)
-Sweep = Callable[..., subprocess.CompletedProcess[str]]
+from tiny_sweep import Sweep, sweep_command
 
 
 @pytest.fixture(scope="session")
 def cluster_address() -> Iterator[str]:
-    """The address of a running cluster with two CPUs, stopped at the end."""
+    """The address of a running cluster with two CPUs, stopped at the end; clients of this process share its token."""
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -33,10 +25,6 @@ def cluster_address() -> Iterator[str]:
         yield f"127.0.0.1:{port}"
         head.terminate()
         head.wait(timeout=60)
-
-
-def sweep_command(study_dir: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", *TINY, *overrides]
 
 
 @pytest.fixture(scope="session")

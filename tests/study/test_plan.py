@@ -17,7 +17,8 @@ def test_default_study_has_every_cell_and_one_reference_per_seed(config: StudyCo
     members = plan.members(config)
     assert len(members) == len({member.run_id for member in members}) == 50
     without_teacher = [member for member in members if member.teacher is None]
-    assert [(member.method.name, member.seed) for member in without_teacher] == [("diffusion_only", s) for s in range(5)]
+    reference = [("diffusion_only", seed) for seed in range(5)]
+    assert [(member.method.name, member.seed) for member in without_teacher] == reference
     cells = {(member.teacher.name, member.method.name) for member in members if member.teacher}
     assert len(cells) == 9
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_sweep import Sweep, sweep_command
 
 from analysis.records import finished_run_ids, read_curve, read_runs
-from tests.study.conftest import Sweep, sweep_command
 
 pytestmark = pytest.mark.full
 
