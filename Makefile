@@ -9,10 +9,9 @@ export HF_HUB_OFFLINE ?= 1
 
 install: $(STAMP)
 
-# Bytecode is written at first use, where it is needed; compiling all of it ahead takes half a minute.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
 	touch $@
 
 sweep: $(STAMP)
