@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("study", "trainables", "search_spaces", "analysis")
 FORBIDDEN = {
-    "analysis": {"study", "trainables", "search_spaces", "torch", "torchvision", "ray", "diffusers", "hydra", "optuna"},
+    "analysis": {"study", "trainables", "search_spaces", "torch", "torchvision", "ray", "diffusers", "hydra"},
     "search_spaces": {"study", "trainables", "analysis", "torch", "torchvision", "ray", "diffusers", "hydra"},
     "trainables": {"study", "analysis", "search_spaces", "hydra", "omegaconf", "optuna"},
     "study": {"tests"},

@@ -20,7 +20,7 @@ SMALL = ("protocol=tuned", "protocol.num_trials=6", "protocol.trials_per_round=2
 
 @cache
 def default_study() -> StudyConfig:
-    return study_config(compose("config", []))
+    return study_config(compose("config", ["train.steps=200"]))
 
 
 def tuned_config(study_dir: Path, *overrides: str) -> StudyConfig:
