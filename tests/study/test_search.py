@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from tuned_study import finish, outcome, tuned_config
+from tuned_study import DEFAULT, finish, outcome, tuned_config
 
 from analysis.records import read_runs
 from analysis.tuning import override_line, read_arms
@@ -212,7 +212,7 @@ def test_the_line_to_paste_runs_the_chosen_settings(tmp_path: Path) -> None:
     write_ledgers(config, searches)
     lines = {arm.method: override_line(arm) for arm in read_arms(tmp_path, read_runs(tmp_path))}
     for arm in searches[0].searches:
-        pasted = study_config(compose("config", shlex.split(lines[arm.arm.method])))
+        pasted = study_config(compose("config", [*DEFAULT, *shlex.split(lines[arm.arm.method])]))
         chosen = arm.best().members[0]
         assert pasted.methods == (chosen.method,)
         assert pasted.train == chosen.train
