@@ -25,9 +25,10 @@ _WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that is connected: how many worker groups run at once, and where its dashboard is."""
+    """A cluster that is connected: how many worker groups run at once, what memory a worker has, the dashboard."""
 
     num_slots: int
+    worker_memory_bytes: float  # of its GPU where it has one
     dashboard_url: str | None
 
 
@@ -51,7 +52,8 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
     try:
-        yield Cluster(count_slots(config, ray.cluster_resources()), _dashboard_url(context))
+        resources = ray.cluster_resources()
+        yield Cluster(count_slots(config, resources), _worker_memory_bytes(config, resources), _dashboard_url(context))
     finally:
         ray.shutdown()
 
@@ -66,6 +68,19 @@ def count_slots(config: ClusterConfig, resources: dict[str, float]) -> int:
             f" for one pack, but the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
         )
     return slots
+
+
+def _worker_memory_bytes(config: ClusterConfig, resources: dict[str, float]) -> float:
+    if config.gpus_per_worker > 0:
+        of_gpu: int = ray.get(ray.remote(num_cpus=0, num_gpus=config.gpus_per_worker)(_gpu_memory_bytes).remote())
+        return of_gpu * min(1.0, config.gpus_per_worker)
+    return resources.get("memory", 0.0) * config.cpus_per_worker / resources["CPU"]
+
+
+def _gpu_memory_bytes() -> int:
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory
 
 
 def _num_local_gpus() -> int:

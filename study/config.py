@@ -50,7 +50,7 @@ class StudyConfig:
     train: TrainSpec
     evaluation: EvaluationSpec
     tuning: TuningConfig | None  # None: protocol=grid
-    max_members: int  # of a pack
+    max_members: int | None  # of a pack; None: as many as its workers' memory holds
     collapse_fid: float
     cluster: ClusterConfig
 
@@ -61,7 +61,8 @@ class StudyConfig:
         _require_distinct("seeds", self.seeds)
         _require_distinct("teachers", [teacher.name for teacher in self.teachers])
         _require_distinct("methods", self.methods)
-        require_whole("pack.max_members", self.max_members, 1)
+        if self.max_members is not None:
+            require_whole("pack.max_members", self.max_members, 1)
         require_number("collapse_fid", self.collapse_fid, above=0)
         if self.train.batch_size % self.cluster.num_workers:
             raise ValueError(

@@ -1,36 +1,63 @@
-"""Roughly how long a study takes: one measured step of each model, times the plan."""
+"""The cost model: one measured step of each model, times the plan. It splits the packs and says how long they take."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from study.config import StudyConfig
 from study.plan import Pack
 from trainables.data import image_shape
-from trainables.models import build_model
+from trainables.models import build_model, count
+from trainables.sample import micro_batch_size
 from trainables.specs import ModelSpec, TeacherSpec
 
-_SECONDS_PER_PACK = 8.0  # processes of a trial: start, imports, shutdown
+_SECONDS_PER_GROUP = 12.0  # processes of a worker group: start, imports, shutdown
+_LOSS_AND_UPDATE = 1.2  # a member's step against forward and backward alone
 
 
-def estimate_seconds(
-    config: StudyConfig, packs: Sequence[Pack], missing: Sequence[TeacherSpec], num_slots: int
-) -> float:
-    """Wall seconds of the missing teachers and the packs on num_slots worker groups as fast as this machine's one."""
-    forward = {
-        model.name: _measure(model, config, train=False)
-        for model in {teacher.model.name: teacher.model for teacher in config.teachers}.values()
-    }
-    student = _measure(config.student, config, train=True)
-    teachers = sum(3.3 * forward[teacher.name] * teacher.train.steps for teacher in missing)
-    per_member = config.evaluation.num_images / config.train.batch_size * config.evaluation.sampler_steps * student / 3
-    work = teachers + _SECONDS_PER_PACK * len(packs)
-    for pack in packs:
-        shared = forward[pack.teacher.name] * pack.num_seeds if pack.teacher else 0.0
-        steps = pack.members[0].train.steps
-        work += steps * (shared + 1.2 * student * len(pack.members)) + per_member * len(pack.members)
-    return work / num_slots
+@dataclass(frozen=True)
+class Costs:
+    """Seconds on one CPU thread of this machine; other devices keep the proportions, roughly."""
+
+    teacher_forward: Mapping[str, float]  # of one batch, by teacher_id
+    member_step: float
+    member_evaluation: float
+
+    def seconds(self, pack: Pack) -> float:
+        """What a pack takes: a teacher pass a step, and a step and an evaluation for every member."""
+        teacher = self.teacher_forward[pack.teacher.teacher_id] if pack.teacher else 0.0
+        per_step = teacher + self.member_step * len(pack.members)
+        return pack.members[0].train.steps * per_step + self.member_evaluation * len(pack.members)
+
+    def total_seconds(self, packs: Iterable[Pack], missing: Sequence[TeacherSpec], num_slots: int) -> float:
+        """Wall seconds of the missing teachers and the packs on num_slots worker groups."""
+        forwards = sum(self.teacher_forward[spec.teacher_id] * spec.train.steps for spec in missing)
+        start = _SECONDS_PER_GROUP * (1 + bool(missing))
+        return start + (3.3 * forwards + sum(map(self.seconds, packs))) / num_slots
+
+
+def measure_costs(config: StudyConfig) -> Costs:
+    """Measures a few passes of the student and of every teacher, about a second a model."""
+    batch_size, evaluation = config.train.batch_size, config.evaluation
+    micro_batch = micro_batch_size(image_shape(config.data))
+    num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps
+    sampling = _measure(config.student, config, micro_batch, backward=False)
+    return Costs(
+        {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in config.teachers},
+        _LOSS_AND_UPDATE * _measure(config.student, config, batch_size, backward=True),
+        1.2 * num_passes * sampling,
+    )
+
+
+def most_members(config: StudyConfig, memory_bytes: float) -> int:
+    """How many members fit a worker's memory: half of it for what each member keeps, the rest for all they share.
+
+    A member keeps its weights, gradients, two moments of Adam and the EMA; activations are one member's at a time.
+    """
+    kept = 5 * count(config.student, image_shape(config.data)).params
+    return max(1, int(memory_bytes / 2 / (kept * getattr(torch, config.train.precision).itemsize)))
 
 
 def describe_seconds(seconds: float) -> str:
@@ -38,11 +65,11 @@ def describe_seconds(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
 
 
-def _measure(spec: ModelSpec, config: StudyConfig, *, train: bool) -> float:
+def _measure(spec: ModelSpec, config: StudyConfig, batch_size: int, *, backward: bool) -> float:
     """Seconds of one pass over a batch on one CPU thread: forward, or forward and backward."""
     shape = image_shape(config.data)
     model = build_model(spec, shape, seed=0)
-    x, t = torch.zeros((config.train.batch_size, *shape)), torch.zeros(config.train.batch_size, dtype=torch.int64)
+    x, t = torch.zeros((batch_size, *shape)), torch.zeros(batch_size, dtype=torch.int64)
 
     def forward() -> None:
         with torch.no_grad():
@@ -51,7 +78,7 @@ def _measure(spec: ModelSpec, config: StudyConfig, *, train: bool) -> float:
     def both() -> None:
         model(x, t).sample.sum().backward()
 
-    return _median_seconds(both if train else forward)
+    return _median_seconds(both if backward else forward)
 
 
 def _median_seconds(run: Callable[[], None]) -> float:

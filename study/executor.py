@@ -1,8 +1,9 @@
-"""Packs -> Ray Tune trials -> rows. One Tune trial = one pack = one TorchTrainer."""
+"""Packs -> Ray Tune trials -> rows. One Tune trial = one TorchTrainer = the packs that its workers train in turn."""
 
 import io
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from ray.actor import ActorHandle
 from study.cluster import Cluster
 from study.config import ClusterConfig, StudyConfig
 from study.layout import checkpoints_dir, folders
-from study.plan import Pack
+from study.plan import Pack, shares
 from study.progress import bar, describe_packs, make_board, report
 from study.searcher import PackSearcher, PackSource, PlannedPacks
 from study.sink import RecordSink
@@ -25,11 +26,12 @@ from trainables.data import image_shape
 from trainables.models import count
 from trainables.pack import Folders, Progress
 from trainables.ray_train import PackJob
-from trainables.specs import EvaluationSpec, TeacherSpec
+from trainables.specs import EvaluationSpec, TeacherSpec, content_id
 from trainables.teachers import Teacher, find_teacher, make_teacher
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
 _DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
+_GROUP_SECONDS = 600.0  # of work for one worker group: its start is 2% of it; between two the cluster may change
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,21 @@ def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None =
     return Job(config.study_dir, Launch(ray.put(job), group, str(checkpoints_dir(config.study_dir))), board)
 
 
-def run_packs(job: Job, packs: Sequence[Pack], cluster: Cluster) -> None:
-    """Runs the packs, as many at once as the cluster holds. Raises RuntimeError when one fails for good."""
+def run_packs(job: Job, packs: Sequence[Pack], cluster: Cluster, seconds: Callable[[Pack], float]) -> None:
+    """Runs the packs, as many at once as the cluster holds; `seconds` is what each is expected to take.
+
+    A worker group trains several packs in turn, so that its processes are started once for about ten minutes of work.
+    Raises RuntimeError when a pack fails for good.
+    """
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
+    num_rounds = math.ceil(sum(map(seconds, packs)) / cluster.num_slots / _GROUP_SECONDS)
+    planned = shares(packs, cluster.num_slots * num_rounds, seconds)
     with bar(job.board, partial(describe_packs, packs, job.study_dir), total=total, unit="step"):
-        run_trials(job, PlannedPacks(packs), cluster)
+        run_trials(job, PlannedPacks(planned), cluster)
 
 
 def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
-    """Runs one Tune trial for every pack of the source, until it is exhausted."""
+    """Runs one Tune trial for every share of packs of the source, until it is exhausted."""
     tune_config = tune.TuneConfig(
         num_samples=-1,
         search_alg=PackSearcher(source, _make_trial),
@@ -114,12 +122,13 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
     shutil.rmtree(job.launch.storage, ignore_errors=True)
 
 
-def _make_trial(pack: Pack) -> Trial:
-    return Trial(pack.pack_id, ray.put(list(pack.members)))
+def _make_trial(packs: Sequence[Pack]) -> Trial:
+    name = content_id({"packs": [pack.pack_id for pack in packs]})
+    return Trial(name, ray.put([(pack.pack_id, list(pack.members)) for pack in packs]))
 
 
 def _trial_name(trial: Any) -> str:
-    return str(trial.config["trial"].pack_id)
+    return str(trial.config["trial"].name)
 
 
 def _make_teacher(

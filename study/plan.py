@@ -1,7 +1,7 @@
 """Config -> members -> packs. Planning needs no cluster and is the same every time."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from study.config import StudyConfig
@@ -11,22 +11,14 @@ from trainables.specs import Member, TeacherSpec, content_id
 
 @dataclass(frozen=True)
 class Pack:
-    """Members that share a teacher and train side by side in one worker group."""
+    """Members that share a teacher and a seed and train side by side in one worker group."""
 
-    members: tuple[Member, ...]
-
-    @property
-    def pack_id(self) -> str:
-        """Follows from the members, so that a restarted pack finds its state again."""
-        return content_id({"members": [member.run_id for member in self.members]})
+    pack_id: str  # follows from the members that were planned, so that a pack taken up again finds its state
+    members: tuple[Member, ...]  # those that must run
 
     @property
     def teacher(self) -> TeacherSpec | None:
         return self.members[0].teacher
-
-    @property
-    def num_seeds(self) -> int:
-        return len({member.seed for member in self.members})
 
 
 def members(config: StudyConfig) -> list[Member]:
@@ -52,32 +44,44 @@ def make_member(config: StudyConfig, teacher: TeacherSpec | None, method: Method
     )
 
 
-def packs(planned: Iterable[Member], max_members: int) -> list[Pack]:
-    """Packs of at most max_members that share a teacher, as few as possible and about equally large.
+def packs(planned: Iterable[Member], max_members: int | None) -> list[Pack]:
+    """Packs that share a teacher and a seed, so that one teacher pass a step serves all members of a pack.
 
-    Members of one seed stay together where they fit, for they share their teacher passes. Largest teachers come first,
-    so that the last packs to run are the short ones.
+    As few as possible with at most max_members each (None: any number) and about equally large; the largest teachers
+    come first.
     """
-    by_teacher = groupby(sorted(planned, key=_order), key=_teacher_id)
-    result = [pack for _, group in by_teacher for pack in _split(list(group), max_members)]
-    return sorted(result, key=lambda pack: -_weight(pack))
+    shared = groupby(sorted(planned, key=_order), key=lambda member: (_teacher_id(member), member.seed))
+    return sorted((pack for _, group in shared for pack in _split(list(group), max_members)), key=_weight, reverse=True)
 
 
-def _split(group: Sequence[Member], max_members: int) -> list[Pack]:
-    num_packs = -(-len(group) // max_members)
-    target = -(-len(group) // num_packs)
-    chunks: list[list[Member]] = [[]]
-    for _, same_seed in groupby(group, key=lambda member: member.seed):
-        stream = list(same_seed)
-        if chunks[-1] and (len(chunks[-1]) + len(stream) > max_members or len(chunks[-1]) >= target):
-            chunks.append([])
-        while stream:
-            room = max_members - len(chunks[-1])
-            chunks[-1] += stream[:room]
-            stream = stream[room:]
-            if stream:
-                chunks.append([])
-    return [Pack(tuple(chunk)) for chunk in chunks]
+def unfinished(packs: Iterable[Pack], finished: Container[str]) -> list[Pack]:
+    """The packs under their own ids, with only the members whose run_id is not in `finished`; none that is empty."""
+    left = [
+        replace(pack, members=tuple(member for member in pack.members if member.run_id not in finished))
+        for pack in packs
+    ]
+    return [pack for pack in left if pack.members]
+
+
+def shares(packs: Sequence[Pack], num_shares: int, seconds: Callable[[Pack], float]) -> list[list[Pack]]:
+    """The packs in at most num_shares lists that take about equally long: the longest pack to the shortest list."""
+    result: list[list[Pack]] = [[] for _ in range(min(num_shares, len(packs)))]
+    taken = [0.0] * len(result)
+    for cost, pack in sorted(((seconds(pack), pack) for pack in packs), key=lambda costed: -costed[0]):
+        shortest = taken.index(min(taken))
+        result[shortest].append(pack)
+        taken[shortest] += cost
+    return result
+
+
+def _split(group: Sequence[Member], max_members: int | None) -> list[Pack]:
+    num_packs = -(-len(group) // (max_members or len(group)))
+    size = -(-len(group) // num_packs)
+    return [_pack(group[start : start + size]) for start in range(0, len(group), size)]
+
+
+def _pack(members: Sequence[Member]) -> Pack:
+    return Pack(content_id({"members": [member.run_id for member in members]}), tuple(members))
 
 
 def _order(member: Member) -> tuple[str, int, str]:
@@ -88,7 +92,7 @@ def _teacher_id(member: Member) -> str:
     return member.teacher.teacher_id if member.teacher else ""
 
 
-def _weight(pack: Pack) -> float:
-    """A rough size of the work: members, and teacher width where there is one; only the order of packs hangs on it."""
-    widths = pack.teacher.model.config.get("block_out_channels", [1]) if pack.teacher else [0]
-    return len(pack.members) + pack.num_seeds * (sum(widths) / 100)
+def _weight(pack: Pack) -> tuple[int, int]:
+    """Only the order of packs hangs on it: the teacher's width, then the number of members."""
+    widths = pack.teacher.model.config.get("block_out_channels", [0]) if pack.teacher else [0]
+    return sum(widths), len(pack.members)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from study.outcomes import Outcomes
-from study.plan import Pack, packs
+from study.plan import Pack, packs, unfinished
 from study.search import TeacherSearch
 
 _MIN_MEMBERS = 3  # of a pack that is made smaller to keep idle worker groups busy
@@ -19,7 +19,7 @@ class RoundPacks:
         searches: Sequence[TeacherSearch],
         read: Callable[[], Outcomes],
         *,
-        max_members: int,
+        max_members: int | None,
         num_slots: int,
         advanced: Callable[[], None] = lambda: None,
     ) -> None:
@@ -33,20 +33,20 @@ class RoundPacks:
         for index in range(len(self._searches)):
             self._open(index)
 
-    def next_pack(self) -> Pack | None:
+    def next_packs(self) -> Sequence[Pack]:
         if not self._left or self._failed:
-            return None
+            return []
         index, pack = self._left.pop(0)
         self._search_of[pack.pack_id] = index
-        return pack
+        return [pack]
 
     @property
     def exhausted(self) -> bool:
         return self._failed or not self._waiting
 
-    def ended(self, pack: Pack) -> None:
+    def ended(self, packs: Sequence[Pack]) -> None:
         """Opens the next round when this was the last pack of its own; a pack without rows ends the search."""
-        outcomes = self._read()
+        (pack,), outcomes = packs, self._read()
         index = self._search_of.pop(pack.pack_id)
         if any(member.run_id not in outcomes for member in pack.members):
             self._failed = True
@@ -56,14 +56,16 @@ class RoundPacks:
             self._open(index)
 
     def _open(self, index: int) -> None:
-        missing = self._searches[index].missing(self._read())
+        outcomes = self._read()
+        members = self._searches[index].advance(outcomes)
         self._advanced()
+        left = unfinished(packs(members, self._pack_size(len(members))), outcomes)
         self._waiting.pop(index, None)
-        if missing:
-            self._waiting[index] = {member.run_id for member in missing}
-            self._left += [(index, pack) for pack in packs(missing, self._pack_size(len(missing)))]
+        if left:
+            self._waiting[index] = {member.run_id for pack in left for member in pack.members}
+            self._left += [(index, pack) for pack in left]
 
     def _pack_size(self, num_members: int) -> int:
-        """As few packs as max_members allows, but no fewer than there are slots where members are enough for that."""
-        num_packs = max(-(-num_members // self._max_members), min(self._num_slots, num_members // _MIN_MEMBERS), 1)
-        return -(-num_members // num_packs)
+        """So large that there are no more packs than slots, and that none is very small, but at most max_members."""
+        size = max(_MIN_MEMBERS, -(-num_members // self._num_slots))
+        return size if self._max_members is None else min(size, self._max_members)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from omegaconf import DictConfig
 
 from analysis.records import finished_run_ids
@@ -9,11 +11,12 @@ from analysis.report import write_report
 from study import plan
 from study.cluster import connected
 from study.config import StudyConfig
-from study.estimate import describe_seconds, estimate_seconds
+from study.estimate import describe_seconds, measure_costs, most_members
 from study.executor import make_job, make_teachers, missing_teachers, run_packs
 from study.layout import report_dir
 from study.parse import study_config, write_study_yaml
 from study.tuned import describe_tuning, planned_packs, run_tuning, tuning_is_finished
+from trainables.specs import Member
 
 
 def run_study(cfg: DictConfig, command: str) -> int:
@@ -27,7 +30,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
     missing = [member for member in planned if member.run_id not in finished]
     print(f"study {config.study} in {config.study_dir}: {_describe_plan(config, len(planned), len(missing))}")
     if missing or (config.tuning is not None and not tuning_is_finished(config)):
-        _run(cfg, config, plan.packs(missing, config.max_members))
+        _run(cfg, config, planned, finished)
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")
@@ -44,18 +47,21 @@ def _describe_plan(config: StudyConfig, num_planned: int, num_missing: int) -> s
     )
 
 
-def _run(cfg: DictConfig, config: StudyConfig, packs: list[plan.Pack]) -> None:
+def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member], finished: set[str]) -> None:
     with connected(config.cluster) as cluster:
         write_study_yaml(cfg, config.study_dir)
+        if config.max_members is None:
+            config = replace(config, max_members=most_members(config, cluster.worker_memory_bytes))
+        packs = plan.unfinished(plan.packs(planned, config.max_members), finished)
         print(
             f"cluster: {config.cluster.address}, {cluster.num_slots} packs at once; dashboard: {cluster.dashboard_url}"
         )
-        missing = missing_teachers(config)
+        missing, costs = missing_teachers(config), measure_costs(config)
         like = packs if config.tuning is None else planned_packs(config)
-        seconds = estimate_seconds(config, like, missing, cluster.num_slots)
+        seconds = costs.total_seconds(like, missing, cluster.num_slots)
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}")
         make_teachers(config)
         if config.tuning is None:
-            run_packs(make_job(config, "grid"), packs, cluster)
+            run_packs(make_job(config, "grid"), packs, cluster, costs.seconds)
         else:
-            run_tuning(config, cluster)
+            run_tuning(config, cluster, costs.seconds)

@@ -127,16 +127,15 @@ class TeacherSearch:
     def done(self) -> bool:
         return all(search.done for search in self.searches)
 
-    def missing(self, outcomes: Outcomes) -> list[Member]:
-        """The members that must run next: those of the first round that is not finished; none when all are.
+    def advance(self, outcomes: Outcomes) -> list[Member]:
+        """All members of the first round that these outcomes do not finish; none when every round is finished.
 
-        Rounds that are finished by these outcomes are told on the way.
+        Rounds that are finished are told on the way.
         """
         while not self.done:
             members = [member for search in self.searches for member in search.members()]
-            missing = [member for member in members if member.run_id not in outcomes]
-            if missing:
-                return missing
+            if any(member.run_id not in outcomes for member in members):
+                return members
             for search in self.searches:
                 search.close_round(outcomes)
         return []

@@ -1,6 +1,6 @@
-"""What a Tune trial runs: one pack on one TorchTrainer.
+"""What a Tune trial runs: packs, one after the other, on the workers of one TorchTrainer.
 
-Drivers and controllers only wait, so this module imports neither diffusers nor the engine; a Member travels through
+Drivers and controllers only wait, so this module imports neither diffusers nor the engine; members travel through
 them as a reference into Ray's object store, and only the workers open it.
 """
 
@@ -16,15 +16,15 @@ from ray.train.torch import TorchTrainer
 
 @dataclass(frozen=True)
 class Trial:
-    """A pack by its id, and a reference to its members."""
+    """The packs that one worker group trains, and a name that follows from them."""
 
-    pack_id: str
-    members: ray.ObjectRef  # list[Member]
+    name: str
+    packs: ray.ObjectRef  # list[tuple[str, list[Member]]]: pack_id and members
 
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """What one pack runs on: a DDP group of num_workers ranks."""
+    """What a pack runs on: a DDP group of num_workers ranks."""
 
     num_workers: int
     cpus_per_worker: float
@@ -50,9 +50,9 @@ class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
 
 
 def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
-    """Trains the pack under config["trial"] on a worker group of its own; its rows are written when this returns.
+    """Trains the packs of config["trial"] on a worker group of its own; their rows are written when this returns.
 
-    The trainer's name follows from the pack: with the same name and storage a restarted trainer finds its state again.
+    The trainer's name follows from the packs: with the same name and storage a restarted trainer finds its state again.
     Raises what a worker raised.
     """
     trial: Trial = config["trial"]
@@ -60,20 +60,20 @@ def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
     resources = {"CPU": group.cpus_per_worker, "GPU": group.gpus_per_worker}
     trainer = _LeanTorchTrainer(
         _worker_function(),
-        train_loop_config={"job": launch.job, "members": trial.members, "name": trial.pack_id},
+        train_loop_config={"job": launch.job, "packs": trial.packs},
         scaling_config=ray.train.ScalingConfig(
             num_workers=group.num_workers,
             use_gpu=group.gpus_per_worker > 0,
             resources_per_worker={kind: amount for kind, amount in resources.items() if amount > 0},
         ),
         run_config=ray.train.RunConfig(
-            name=trial.pack_id,
+            name=trial.name,
             storage_path=launch.storage,
             failure_config=ray.train.FailureConfig(max_failures=group.max_failures),
         ),
     )
     trainer.fit()
-    return {"pack_id": trial.pack_id}
+    return {"name": trial.name}
 
 
 def _worker_function() -> Any:

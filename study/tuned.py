@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from analysis.records import finished_run_ids
 from study.cluster import Cluster
 from study.config import StudyConfig
@@ -9,7 +11,7 @@ from study.confirm import check_fresh, confirm_phases, num_confirm_seeds
 from study.executor import Job, make_job, run_packs, run_trials
 from study.ledger import write_ledgers
 from study.outcomes import Outcome, read_outcomes
-from study.plan import Pack, packs
+from study.plan import Pack, packs, unfinished
 from study.progress import bar
 from study.rounds import RoundPacks
 from study.search import TeacherSearch, make_searches
@@ -26,7 +28,7 @@ def replay(config: StudyConfig) -> list[TeacherSearch]:
     searches = make_searches(config)
     outcomes = _outcomes(config)
     for search in searches:
-        search.missing(outcomes)
+        search.advance(outcomes)
     if outcomes:
         write_ledgers(config, searches)
     return searches
@@ -35,18 +37,20 @@ def replay(config: StudyConfig) -> list[TeacherSearch]:
 def tuning_is_finished(config: StudyConfig) -> bool:
     """Whether every trial and every confirm member has its rows."""
     searches = replay(config)
-    return all(search.done for search in searches) and not _unconfirmed(config, searches)
+    return all(search.done for search in searches) and not _unconfirmed(config, _confirm_phases(config, searches))
 
 
-def run_tuning(config: StudyConfig, cluster: Cluster) -> None:
-    """Runs the rest of the search, then the rest of the confirm phase. RuntimeError when a pack fails for good."""
+def run_tuning(config: StudyConfig, cluster: Cluster, seconds: Callable[[Pack], float]) -> None:
+    """Runs the rest of the search, then of the confirm phase; `seconds` is what a pack is expected to take.
+
+    Raises RuntimeError when a pack fails for good.
+    """
     searches = replay(config)
     if not all(search.done for search in searches):
         _run_search(config, searches, make_job(config, "search"), cluster)
-    while missing := _unconfirmed(config, searches):
-        phases = {member.run_id: phase for member, phase in missing}
-        job = make_job(config, "confirm", phases)
-        run_packs(job, packs([member for member, _ in missing], config.max_members), cluster)
+    while left := _unconfirmed(config, phases := _confirm_phases(config, searches)):
+        job = make_job(config, "confirm", {member.run_id: phase for member, phase in phases})
+        run_packs(job, left, cluster, seconds)
     write_ledgers(config, searches)
 
 
@@ -100,12 +104,17 @@ def _num_finished(searches: list[TeacherSearch]) -> int:
     return sum(len(trial.members) for search in searches for arm in search.searches for trial in arm.finished)
 
 
-def _unconfirmed(config: StudyConfig, searches: list[TeacherSearch]) -> list[tuple[Member, str]]:
-    """The members of the confirm phase that have no row yet, and their phases."""
+def _confirm_phases(config: StudyConfig, searches: list[TeacherSearch]) -> list[tuple[Member, str]]:
+    """The members of the confirm phase that are wanted so far, and their phases."""
     outcomes = read_outcomes(config.study_dir)
     return [
-        (member, phase)
+        pair
         for search in searches
-        for member, phase in confirm_phases(config, search, num_confirm_seeds(config, search, outcomes))
-        if member.run_id not in outcomes
+        for pair in confirm_phases(config, search, num_confirm_seeds(config, search, outcomes))
     ]
+
+
+def _unconfirmed(config: StudyConfig, phases: Iterable[tuple[Member, str]]) -> list[Pack]:
+    """Packs of the members that have no row yet."""
+    planned = packs([member for member, _ in phases], config.max_members)
+    return unfinished(planned, finished_run_ids(config.study_dir))

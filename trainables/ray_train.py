@@ -19,14 +19,15 @@ class PackJob:
 
     folders: Folders
     sink: Sink
-    report: Callable[[str, int], None]  # name of the pack, steps taken so far; called by rank 0
+    report: Callable[[str, int], None]  # pack_id, steps taken so far; called by rank 0
     threads: int  # of torch, in every worker
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """One rank of a pack's worker group. config: references to the `job` and the `members`, and the pack's `name`."""
+    """One rank of a worker group. config: references to the `job` and to the `packs`, pack_id and members of each."""
     job: PackJob = ray.get(config["job"])
     torch.set_num_threads(job.threads)
     rank = ray.train.get_context().get_world_rank()
-    progress = Progress(partial(job.report, config["name"])) if rank == 0 else Progress()
-    run_pack(ray.get(config["members"]), job.folders, job.sink, device=str(get_device()), progress=progress)
+    for pack_id, members in ray.get(config["packs"]):
+        progress = Progress(partial(job.report, pack_id)) if rank == 0 else Progress()
+        run_pack(members, job.folders, job.sink, device=str(get_device()), progress=progress)

@@ -44,27 +44,51 @@ def test_run_id_follows_from_what_a_run_is(config: StudyConfig) -> None:
     assert renamed.run_id == faster.run_id == member.run_id
 
 
-@pytest.mark.parametrize("max_members", [1, 2, 3, 4, 7, 12, 100])
-def test_packs_hold_every_member_once_and_one_teacher_each(config: StudyConfig, max_members: int) -> None:
+@pytest.mark.parametrize(("max_members", "num_packs"), [(1, 50), (2, 35), (3, 20), (100, 20), (None, 20)])
+def test_packs_hold_every_member_once_and_one_teacher_and_seed_each(
+    config: StudyConfig, max_members: int | None, num_packs: int
+) -> None:
     members = plan.members(config)
     packs = plan.packs(members, max_members)
+    assert len(packs) == len({pack.pack_id for pack in packs}) == num_packs
     assert sorted(m.run_id for pack in packs for m in pack.members) == sorted(m.run_id for m in members)
     for pack in packs:
-        assert 1 <= len(pack.members) <= max_members
-        assert len({m.teacher.teacher_id if m.teacher else None for m in pack.members}) == 1
-    if max_members >= 3:  # a seed's three methods share their teacher passes
-        for pack in packs:
-            seeds = [m.seed for m in pack.members if m.teacher]
-            assert all(seeds.count(seed) == 3 for seed in seeds)
+        assert 1 <= len(pack.members) <= (max_members or 3)
+        assert len({(m.teacher.teacher_id if m.teacher else None, m.seed) for m in pack.members}) == 1
+
+
+def test_an_unfinished_pack_keeps_its_id(config: StudyConfig) -> None:
+    packs = plan.packs(plan.members(config), None)
+    first, second = packs[0], packs[1]
+    finished = {first.members[1].run_id, *(member.run_id for member in second.members)}
+    left = plan.unfinished(packs, finished)
+    assert [pack.pack_id for pack in left] == [first.pack_id, *(pack.pack_id for pack in packs[2:])]
+    assert left[0].members == (first.members[0], first.members[2])
+
+
+@pytest.mark.parametrize("num_shares", [1, 2, 3, 7, 50])
+def test_shares_end_together(config: StudyConfig, num_shares: int) -> None:
+    packs = plan.packs(plan.members(config), None)
+
+    def seconds(pack: plan.Pack) -> float:
+        return 10.0 if pack.teacher and pack.teacher.name == "unet_48" else 4.0
+
+    shares = plan.shares(packs, num_shares, seconds)
+    assert sorted(pack.pack_id for share in shares for pack in share) == sorted(pack.pack_id for pack in packs)
+    assert len(shares) == min(num_shares, len(packs))
+    lengths = [sum(map(seconds, share)) for share in shares]
+    assert max(lengths) - min(lengths) <= 10.0
+    if num_shares == 2:
+        assert max(lengths) - min(lengths) <= 4.0
 
 
 def test_plan_is_the_same_in_any_order(config: StudyConfig) -> None:
     members = plan.members(config)
-    forward, backward = plan.packs(members, 12), plan.packs(reversed(members), 12)
+    forward, backward = plan.packs(members, 2), plan.packs(reversed(members), 2)
     assert [pack.pack_id for pack in forward] == [pack.pack_id for pack in backward]
 
 
 def test_the_largest_teacher_is_first(config: StudyConfig) -> None:
-    first = plan.packs(plan.members(config), 12)[0]
+    first = plan.packs(plan.members(config), None)[0]
     assert first.teacher is not None
     assert first.teacher.name == "unet_48"

@@ -87,7 +87,7 @@ def test_the_search_is_the_same_whatever_was_lost_on_the_way(tmp_path: Path, sam
     shuffle, outcomes, ran = random.Random(1), dict[str, Outcome](), list[Member]()
     for _ in range(100):
         (search,) = make_searches(config)
-        missing = search.missing(outcomes)
+        missing = [member for member in search.advance(outcomes) if member.run_id not in outcomes]
         if not missing:
             break
         kept = shuffle.sample(missing, shuffle.randint(0, len(missing)))
@@ -119,8 +119,8 @@ def test_a_diverged_member_counts_and_never_wins(tmp_path: Path) -> None:
     config = tuned_config(tmp_path, "protocol.methods=[out_kd]")
     (search,) = make_searches(config)
     outcomes: dict[str, Outcome] = {}
-    while missing := search.missing(outcomes):
-        for member in missing:
+    while members := search.advance(outcomes):
+        for member in members:
             bad = member.seed == 1001 and member.method.lambda_out != 1.0
             outcomes[member.run_id] = Outcome(float("inf") if bad else 500.0, member.train.steps, 1.0)
     (arm,) = search.searches
@@ -133,12 +133,12 @@ def run_rounds(source: RoundPacks, outcomes: dict[str, Outcome], *, num_slots: i
     """Runs packs as a cluster does: num_slots at once, ending in random order. Returns the sizes of the packs."""
     running, sizes = [], []
     while not source.exhausted or running:
-        while len(running) < num_slots and (pack := source.next_pack()) is not None:
-            running.append(pack)
-            sizes.append(len(pack.members))
-        pack = running.pop(pick.randrange(len(running)))
-        outcomes |= {member.run_id: outcome(member) for member in pack.members}
-        source.ended(pack)
+        while len(running) < num_slots and (packs := source.next_packs()):
+            running.append(packs)
+            sizes += [len(pack.members) for pack in packs]
+        packs = running.pop(pick.randrange(len(running)))
+        outcomes |= {member.run_id: outcome(member) for pack in packs for member in pack.members}
+        source.ended(packs)
     return sizes
 
 
@@ -158,33 +158,30 @@ def test_the_number_of_slots_changes_the_packs_but_no_suggestion(
 def test_teachers_do_not_wait_for_each_other(tmp_path: Path) -> None:
     config = tuned_config(tmp_path, "protocol.teachers=[unet_16,unet_48]", "protocol.methods=[out_kd]")
     searches, outcomes = make_searches(config), dict[str, Outcome]()
-    source = RoundPacks(searches, lambda: outcomes, max_members=12, num_slots=1)
-    first, second = source.next_pack(), source.next_pack()
-    assert first is not None
-    assert second is not None
-    assert source.next_pack() is None  # both rounds are out
+    source = RoundPacks(searches, lambda: outcomes, max_members=None, num_slots=1)
+    (one_seed,), (other_seed,), *rest = [source.next_packs() for _ in range(4)]
+    assert one_seed.teacher == other_seed.teacher
+    assert all(pack.teacher != one_seed.teacher for (pack,) in rest)
+    assert not source.next_packs()  # both rounds are out
     assert not source.exhausted
-    outcomes |= {member.run_id: outcome(member) for member in first.members}
-    source.ended(first)
-    third = source.next_pack()
-    assert third is not None
-    assert third.teacher == first.teacher
+    for pack in (one_seed, other_seed):
+        outcomes |= {member.run_id: outcome(member) for member in pack.members}
+        source.ended([pack])
+    (third,) = source.next_packs()
+    assert third.teacher == one_seed.teacher
 
 
 def test_a_pack_that_leaves_no_rows_ends_the_search(tmp_path: Path) -> None:
     source = RoundPacks(make_searches(tuned_config(tmp_path)), dict, max_members=6, num_slots=2)
-    pack = source.next_pack()
-    assert pack is not None
-    source.ended(pack)
+    source.ended(source.next_packs())
     assert source.exhausted
-    assert source.next_pack() is None
+    assert not source.next_packs()
 
 
 def test_members_of_one_seed_and_all_methods_share_a_pack(tmp_path: Path) -> None:
     source = RoundPacks(make_searches(tuned_config(tmp_path)), dict, max_members=12, num_slots=2)
-    pack = source.next_pack()
-    assert pack is not None
-    assert pack.num_seeds == 1
+    (pack,) = source.next_packs()
+    assert len({member.seed for member in pack.members}) == 1
     assert len({member.method.name for member in pack.members}) == 3
 
 

@@ -44,7 +44,7 @@ def test_the_search_stops_members_and_replays(tmp_path: Path, rule: str) -> None
     for arm in search.searches:
         assert not arm.best().stopped
     (again,) = make_searches(config)
-    assert again.missing(outcomes) == []
+    assert again.advance(outcomes) == []
     assert [a.finished for a in again.searches] == [a.finished for a in search.searches]
 
 
@@ -64,7 +64,7 @@ def test_no_confirm_or_grid_member_can_be_stopped(tmp_path: Path, rule: str) -> 
 def test_a_row_of_another_phase_than_search_is_refused_for_a_member_with_rungs(tmp_path: Path, phase: str) -> None:
     """The last line, should a plan ever be wrong: nothing is written."""
     (search,) = make_searches(tuned_config(tmp_path, MEDIAN))
-    member = search.missing({})[0]
+    member = search.advance({})[0]
     size = Size(params=1, macs=1)
     sink = RecordSink(
         study_dir=tmp_path, study="s", phase="search", phases={member.run_id: phase}, collapse_fid=1.0, student=size,

@@ -72,7 +72,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_rows(
     study: Path, sweep: Sweep, cluster_address: str, tmp_path: Path
 ) -> None:
     shutil.copytree(study / "teachers", tmp_path / "teachers")
-    command = sweep_command(tmp_path, f"cluster.address={cluster_address}", "pack.max_members=2")
+    command = sweep_command(tmp_path, f"cluster.address={cluster_address}", "pack.max_members=1")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 200
         while not finished_run_ids(tmp_path) and time.monotonic() < deadline:

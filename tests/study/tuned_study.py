@@ -57,7 +57,7 @@ def outcome(member: Member) -> Outcome:
 def finish(search: object, outcomes: dict[str, Outcome]) -> list[Member]:
     """Advances a TeacherSearch to its end and returns every member that it asked for, in order."""
     asked = []
-    while missing := search.missing(outcomes):  # type: ignore[attr-defined]
-        asked += missing
-        outcomes |= {member.run_id: outcome(member) for member in missing}
+    while members := search.advance(outcomes):  # type: ignore[attr-defined]
+        asked += members
+        outcomes |= {member.run_id: outcome(member) for member in members}
     return asked
