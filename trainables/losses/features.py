@@ -11,6 +11,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
+from torch.nn import functional
 
 SUB_BLOCKS = (ResnetBlock2D, Attention, Downsample2D, Upsample2D)
 ADAPTER_BOUND = 0.005
@@ -37,10 +38,27 @@ def record_features(model: nn.Module, names: Sequence[str]) -> dict[str, torch.T
     return features
 
 
+class Adapter(nn.Module):
+    """A bias-free 1x1 convolution from student to teacher channels, as the matrix product that it is.
+
+    Of the few channels of a small student that takes two thirds of a convolution's time on the CPU.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        weight = torch.empty((num_outputs, num_inputs))
+        self.weight = nn.Parameter(weight.uniform_(-ADAPTER_BOUND, ADAPTER_BOUND, generator=generator))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        batch_size, _, *size = x_BCHW.shape
+        mapped = torch.bmm(self.weight.expand(batch_size, -1, -1), x_BCHW.flatten(2))
+        return mapped.view(batch_size, -1, *size)
+
+
 def make_adapters(
     student_features: Mapping[str, torch.Size], teacher_features: Mapping[str, torch.Size], generator: torch.Generator
 ) -> nn.ModuleList:
-    """One bias-free 1x1 convolution per pair from student to teacher channels, weights U(-0.005, 0.005) (FitNet).
+    """One adapter per pair from student to teacher channels, weights U(-0.005, 0.005) (FitNet).
 
     Raises ValueError when the sub-blocks do not pair up one to one with equal heights and widths.
     """
@@ -56,12 +74,7 @@ def make_adapters(
             raise ValueError(
                 f"method: features of {name} must be of one size but got {student_size} and {teacher_size}"
             )
-        # skip_init: the layer's own initialisation would draw from the default generator
-        adapter = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-            nn.Conv2d, student_channels, teacher_channels, kernel_size=1, bias=False
-        )
-        nn.init.uniform_(adapter.weight, -ADAPTER_BOUND, ADAPTER_BOUND, generator=generator)
-        adapters.append(adapter)
+        adapters.append(Adapter(student_channels, teacher_channels, generator))
     return adapters
 
 
@@ -73,8 +86,11 @@ def fitnet_loss(
     Features are pairs of (B, C, H, W), the student's already mapped to the teacher's channels. `mean` divides each pair
     by its C*H*W.
     """
-    losses = []
-    for student, teacher in zip(student_features, teacher_features, strict=True):
-        difference = (student - teacher).square()
-        losses.append(difference.mean() if reduction == "mean" else difference.sum() / difference.shape[0])
-    return torch.stack(losses).sum()
+    pairs = zip(student_features, teacher_features, strict=True)
+    return torch.stack([squared_error(student, teacher, reduction) for student, teacher in pairs]).sum()
+
+
+def squared_error(output: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Sum of squared differences of (B, C, H, W), averaged over the batch; `mean` divides by C*H*W as well."""
+    error = functional.mse_loss(output, target, reduction=reduction)
+    return error if reduction == "mean" else error / output.shape[0]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainables.losses.features import fitnet_loss
+from trainables.losses.features import fitnet_loss, squared_error
 from trainables.losses.lift_place import LiftPlaceTerms, RankMean, lift_place_terms
 from trainables.losses.methods import Method
 
@@ -21,12 +21,6 @@ class Terms:
     gate: torch.Tensor | None = None
     slope_error: torch.Tensor | None = None
     intercept_error: torch.Tensor | None = None
-
-
-def squared_error(output: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
-    """Sum of squared differences of (B, C, H, W), averaged over the batch; `mean` divides by C*H*W as well."""
-    difference = (output - target).square()
-    return difference.mean() if reduction == "mean" else difference.sum() / difference.shape[0]
 
 
 def _mse(student: torch.Tensor, teacher: torch.Tensor, method: Method, **_: object) -> torch.Tensor:
