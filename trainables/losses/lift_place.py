@@ -111,7 +111,14 @@ def place_groups(student: torch.Tensor, teacher: torch.Tensor, group_size: int) 
 
 def _order_by_error(s: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """The order of the elements (B, C, H*W) by ascending (t - s)^2."""
-    return (t - s).square_().argsort(dim=2)
+    error = (t - s).square_()
+    if error.device.type != "cpu" or error.dtype != torch.float32:
+        return error.argsort(dim=2)
+    # Half the time of argsort: one sort of 64-bit keys, the bits of a float32 (not negative) above and its place below.
+    keys = error.view(torch.int32).to(torch.int64).bitwise_left_shift_(32)
+    keys |= torch.arange(keys.shape[2])
+    keys.numpy().sort(axis=2)
+    return keys.bitwise_and_(0xFFFFFFFF)
 
 
 def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

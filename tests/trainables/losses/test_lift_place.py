@@ -14,9 +14,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_lift_place import adaptive_gate, fit_lines, grouped, numerical_gradient, plain_loss, relative_error
+from numerical_gradient import numerical_gradient
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from study.benchmarks.plain_lift_place import adaptive_gate, fit_lines, grouped, plain_loss, relative_error
 from trainables.losses import lift_place_loss
 from trainables.losses.lift_place import check_group_size, lift_place_terms, place_groups
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from plain_lift_place import adaptive_gate, fit_lines, grouped, numerical_gradient, plain_loss, relative_error
+from numerical_gradient import numerical_gradient
 
+from study.benchmarks.plain_lift_place import adaptive_gate, fit_lines, grouped, plain_loss, relative_error
 from trainables.losses.methods import METHODS, Method, make_method
 from trainables.losses.objective import objective, squared_error
 

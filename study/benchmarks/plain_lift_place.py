@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H height, W width, K elements per group, G = H*W / K groups.
 """
 
-from collections.abc import Callable
-
 import torch
 
 
@@ -53,21 +51,6 @@ def plain_loss(
 def adaptive_gate(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """1 - min(1, mean |a - 1| + mean |b|), without a gradient."""
     return (1 - torch.clamp((a - 1).abs().mean() + b.abs().mean(), max=1)).detach()
-
-
-def numerical_gradient(
-    function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, step: float = 1e-6
-) -> torch.Tensor:
-    """Central differences of a scalar function, one element at a time, in the shape of x (float64)."""
-    gradient = torch.empty_like(x)
-    for i in range(x.numel()):
-        values = []
-        for sign in (1, -1):
-            moved = x.clone()
-            moved.view(-1)[i] += sign * step
-            values.append(function(moved))
-        gradient.view(-1)[i] = (values[0] - values[1]) / (2 * step)
-    return gradient
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -1,0 +1,1 @@
+"""What `python -m study.bench` measures: one module a benchmark, and results as JSON beside them."""
