@@ -11,9 +11,18 @@ def folders(study_dir: Path) -> Folders:
     return Folders(teachers=root / "teachers", students=root / "students", reference=root / "reference")
 
 
+def samples_dir(study_dir: Path) -> Path:
+    return study_dir / "samples"
+
+
 def checkpoints_dir(study_dir: Path) -> Path:
-    """What Ray keeps while packs run; it can be lost."""
+    """Training state, a folder for every pack that is not finished; losing it costs time alone."""
     return study_dir.absolute() / "checkpoints"
+
+
+def ray_dir(study_dir: Path) -> Path:
+    """What Ray keeps for itself while packs run; nothing is read from it again."""
+    return checkpoints_dir(study_dir) / "ray"
 
 
 def report_dir(study_dir: Path) -> Path:

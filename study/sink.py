@@ -15,6 +15,8 @@ from torchvision.utils import make_grid
 
 from analysis.records import write_run
 from study.code_version import code_version
+from study.layout import samples_dir
+from trainables.atomic import new_file
 from trainables.models import Size
 from trainables.pack import MemberResult
 from trainables.specs import Member, canonical_json
@@ -34,10 +36,8 @@ class RecordSink:
     teachers: Mapping[str, Teacher]  # by teacher_id
 
     def __call__(self, result: MemberResult) -> None:
-        samples = self.study_dir / "samples"
-        samples.mkdir(parents=True, exist_ok=True)
         if result.evaluation is not None:
-            _write_samples(result, samples)
+            _write_samples(result, samples_dir(self.study_dir))
         write_run(self.study_dir, self._row(result), result.trained.curve)
 
     def _row(self, result: MemberResult) -> dict[str, Any]:
@@ -124,7 +124,9 @@ def _evaluation(result: MemberResult) -> dict[str, Any]:
 def _write_samples(result: MemberResult, folder: Path) -> None:
     assert result.evaluation is not None
     grid = make_grid(result.evaluation.samples, nrow=8, padding=1, pad_value=0)
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(folder / f"{result.member.run_id}.png")
+    with new_file(folder / f"{result.member.run_id}.png") as file:
+        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, format="PNG")
     if result.evaluation.error_maps:
         arrays: dict[str, Any] = dict(result.evaluation.error_maps)
-        np.savez_compressed(folder / f"{result.member.run_id}.npz", **arrays)
+        with new_file(folder / f"{result.member.run_id}.npz") as file:
+            np.savez_compressed(file, **arrays)

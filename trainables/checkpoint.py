@@ -1,8 +1,6 @@
 """Keeps trained students: safetensors and JSON, written to a temporary folder and renamed, never unpickled."""
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainables.atomic import new_folder
 from trainables.models import load_model
 from trainables.trainee import Trainee, weights_digest
 
@@ -73,17 +72,6 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any])
     """Saves a diffusers model and a JSON file of facts under one name, atomically; an existing folder stays."""
     if folder.exists():
         return
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with new_folder(folder) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         (temporary / facts_name).write_text(json.dumps(facts, indent=1))
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.rename(folder)
-    except OSError:  # another worker was first; what it saved has the same content
-        if not folder.exists():
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from trainables.data import Batch, SeedStream
+from trainables.failures import blamed_on
 from trainables.ranks import Ranks
+from trainables.resume import Checkpoints
 from trainables.trainee import Trainee
 
 CURVE_POINTS = 50
@@ -27,8 +29,11 @@ def train_members(
     ranks: Ranks,
     progress: Callable[[int], None],
     judge: Callable[[Sequence[Trainee], int], Mapping[str, float]] = lambda _trainees, _steps: {},
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, float]:
     """Trains the trainees in place over the whole budget; returns each one's share of the wall seconds, by train_id.
+
+    With checkpoints, training goes on where the newest one was written, as if it had never been interrupted.
 
     teacher_features: the mapping that `record_features` fills at every pass of the teacher. A trainee whose loss or
     gradient is not finite is frozen at that step; the others are not touched by it. judge(trainees, steps) is called
@@ -46,10 +51,12 @@ def train_members(
         )
         for seed, group in by_seed
     ]
-    seconds = {trainee.member.train_id: 0.0 for trainee in trainees}
+    first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
+    if checkpoints is not None:
+        first_step, seconds = checkpoints.restore(trainees, ranks)
     log_every = max(1, train.steps // CURVE_POINTS)
     dtype = getattr(torch, train.precision)
-    for step in range(train.steps):
+    for step in range(first_step, train.steps):
         log = step % log_every == 0 or step == train.steps - 1
         pending: list[tuple[Trainee, torch.Tensor]] = []
         for stream, members in streams:
@@ -63,7 +70,9 @@ def train_members(
             for trainee in active:
                 started = time.perf_counter()
                 wanted = output if trainee.member.method.needs_teacher else None
-                pending.append((trainee, trainee.backward(batch, wanted, teacher_features, step, log=log)))
+                with blamed_on(trainee.member):
+                    check = trainee.backward(batch, wanted, teacher_features, step, log=log)
+                pending.append((trainee, check))
                 seconds[trainee.member.train_id] += shared + time.perf_counter() - started
         if not pending:
             break
@@ -71,6 +80,8 @@ def train_members(
         for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
             seconds[train_id] += spent
         progress(step + 1)
+        if checkpoints is not None:
+            checkpoints.save(trainees, seconds, step + 1, ranks)
     return seconds
 
 

@@ -15,13 +15,16 @@ import torch
 from torch import nn
 
 from trainables.checkpoint import TrainedStudent, load_student, save_student
-from trainables.data import image_shape, load_images
+from trainables.data import load_images
 from trainables.early_stopping import Measure, judge
 from trainables.evaluate import Evaluation, Evaluator
+from trainables.failures import blamed_on
 from trainables.loop import train_members
 from trainables.losses.features import record_features, sub_block_names
 from trainables.models import load_model
+from trainables.parts import train_in_parts
 from trainables.ranks import Ranks
+from trainables.resume import Checkpoints
 from trainables.specs import Member
 from trainables.trainee import Trainee, feature_shapes
 
@@ -77,12 +80,16 @@ def run_pack(
     device: str = "cpu",
     ranks: Ranks | None = None,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Trains the members side by side, evaluates each, and gives every finished one to the sink.
 
     Members must share their teacher, data and budget. A student that folders.students already holds is evaluated and
-    not trained again. In a group of ranks every rank trains its share of each batch, and evaluates every
-    world_size-th member. Raises ValueError when the members do not belong in one pack.
+    not trained again; training goes on from the newest of the checkpoints, which are removed at the end. A pack that
+    does not fit the memory is trained in parts. In a group of ranks every rank trains its share of each batch, and
+    evaluates every world_size-th member.
+
+    Raises ValueError when the members do not belong in one pack, MemberError when one of them fails.
     """
     check_pack(members)
     ranks = ranks or Ranks.current()
@@ -94,40 +101,55 @@ def run_pack(
         load_teacher(folders.teachers / teacher_spec.teacher_id, members[0], torch_device) if teacher_spec else None
     )
 
+    train = partial(
+        train_pack,
+        teacher=teacher,
+        images=images,
+        device=torch_device,
+        ranks=ranks,
+        progress=progress or Progress(),
+        measure=partial(_measure_fid, evaluator),
+        checkpoints=checkpoints,
+    )
     trained = {member.train_id: load_student(folders.students / member.train_id) for member in members}
     missing = [member for member in members if trained[member.train_id] is None]
-    if missing:
-        for outcome in train_pack(
-            missing,
-            teacher,
-            images,
-            device=torch_device,
-            ranks=ranks,
-            progress=progress or Progress(),
-            measure=partial(_measure_fid, evaluator),
-        ):
-            trained[outcome.train_id] = outcome
-            if ranks.rank == 0 and outcome.model is not None:
-                save_student(outcome, folders.students / outcome.train_id)
+    for outcome in train_in_parts(missing, train, ranks, checkpoints):
+        trained[outcome.train_id] = outcome
+        if ranks.rank == 0 and outcome.model is not None:
+            save_student(outcome, folders.students / outcome.train_id)
     for member in list(members)[ranks.rank :: ranks.world_size]:
         student = trained[member.train_id]
         assert student is not None
-        started = time.perf_counter()
-        evaluation = None
-        if student.model is not None:
-            place_group_size = member.method.group_size if member.method.output == "lift_place" else None
-            evaluation = evaluator(student.model.to(torch_device), teacher, place_group_size=place_group_size)
-        sink(
-            MemberResult(
-                member=member,
-                trained=student,
-                evaluation=evaluation,
-                eval_seconds=time.perf_counter() - started,
-                peak_memory_mb=peak_memory_mb(torch_device),
-                world_size=ranks.world_size,
-                device=device_name(torch_device),
-            )
-        )
+        with blamed_on(member):
+            sink(_evaluated(member, student, evaluator, teacher, device=torch_device, ranks=ranks))
+    if checkpoints is not None:
+        ranks.wait()
+        checkpoints.remove()
+
+
+def _evaluated(
+    member: Member,
+    student: TrainedStudent,
+    evaluator: Evaluator,
+    teacher: nn.Module | None,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+) -> MemberResult:
+    started = time.perf_counter()
+    evaluation = None
+    if student.model is not None:
+        place_group_size = member.method.group_size if member.method.output == "lift_place" else None
+        evaluation = evaluator(student.model.to(device), teacher, place_group_size=place_group_size)
+    return MemberResult(
+        member=member,
+        trained=student,
+        evaluation=evaluation,
+        eval_seconds=time.perf_counter() - started,
+        peak_memory_mb=peak_memory_mb(device),
+        world_size=ranks.world_size,
+        device=device_name(device),
+    )
 
 
 def train_pack(
@@ -139,21 +161,35 @@ def train_pack(
     ranks: Ranks,
     progress: Progress,
     measure: Measure | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[TrainedStudent]:
     """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members.
 
     measure: the FID of a student on the way, for members that have rungs; without it nobody is stopped early.
+    checkpoints: where training goes on, and where its state is kept.
     """
-    shape = image_shape(members[0].data)
+    channels, height, width = images.shape[1:]
+    shape = (channels, height, width)
     features: dict[str, torch.Tensor] = {}
     shapes = None
     if teacher is not None and any(member.method.feature != "none" for member in members):
         features = record_features(teacher, sub_block_names(teacher))
         shapes = feature_shapes(teacher, shape, features)
-    trainees = [Trainee(member, shape, teacher_features=shapes, device=device, ranks=ranks) for member in members]
+    trainees = []
+    for member in members:
+        with blamed_on(member):
+            trainees.append(Trainee(member, shape, teacher_features=shapes, device=device, ranks=ranks))
     judges = {} if measure is None else {"judge": partial(judge, measure=measure, ranks=ranks)}
     seconds = train_members(
-        trainees, teacher, features, images, device=device, ranks=ranks, progress=progress, **judges
+        trainees,
+        teacher,
+        features,
+        images,
+        device=device,
+        ranks=ranks,
+        progress=progress,
+        checkpoints=checkpoints,
+        **judges,
     )
     return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
 

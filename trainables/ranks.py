@@ -29,6 +29,19 @@ class Ranks:
         dist.all_reduce(total)
         return total / self.world_size
 
+    def from_first(self, value: int, device: torch.device) -> int:
+        """Rank 0's value, on every rank."""
+        if self.world_size == 1:
+            return value
+        shared = torch.tensor(value, device=device)
+        dist.broadcast(shared, src=0)
+        return int(shared)
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.world_size > 1:
+            dist.barrier()
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over all ranks."""
         return module if self.world_size == 1 else DistributedDataParallel(module)

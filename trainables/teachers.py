@@ -1,7 +1,6 @@
 """Teachers that a study trains itself: once, kept as diffusers models, found again by content."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 
+from trainables.atomic import new_file
 from trainables.checkpoint import save_model
 from trainables.data import image_shape, load_images
 from trainables.evaluate import Evaluator
@@ -16,6 +16,7 @@ from trainables.losses.methods import METHODS
 from trainables.models import Size, count, load_model
 from trainables.pack import Folders, Progress, train_pack
 from trainables.ranks import Ranks
+from trainables.resume import Checkpoints
 from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
 from trainables.trainee import weights_digest
 
@@ -47,6 +48,7 @@ def make_teacher(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
 
@@ -67,7 +69,13 @@ def make_teacher(
             evaluation=evaluation,
         )
         (trained,) = train_pack(
-            [member], None, images, device=torch_device, ranks=Ranks(), progress=progress or Progress()
+            [member],
+            None,
+            images,
+            device=torch_device,
+            ranks=Ranks(),
+            progress=progress or Progress(),
+            checkpoints=checkpoints,
         )
         if trained.model is None:
             raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
@@ -80,6 +88,8 @@ def make_teacher(
             "evaluations": {},
         }
         save_model(trained.model, folder, _FACTS, facts)
+    if checkpoints is not None:
+        checkpoints.remove()
     model = load_model(folder, dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
     saved = _read_facts(folder)
     assert saved is not None
@@ -104,6 +114,5 @@ def _read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    temporary = folder / f".{_FACTS}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(facts, indent=1))
-    temporary.replace(folder / _FACTS)
+    with new_file(folder / _FACTS) as file:
+        file.write(json.dumps(facts, indent=1).encode())

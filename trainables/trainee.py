@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H height, W width.
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from trainables.seeds import derived_generator, derived_seed
 from trainables.specs import Member, TrainSpec
 
 Shapes = Mapping[str, torch.Size]
+_MOMENT = "optimiser."
 
 
 class AdaptedStudent(nn.Module):
@@ -155,6 +157,32 @@ class Trainee:
                 parameter.copy_(self._ema[offset : offset + parameter.numel()].view_as(parameter))
                 offset += _padded(parameter.numel())
         return model.eval().requires_grad_(False)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What the next steps follow from, beside `marks`: flat parameters, EMA, and the optimiser's moments."""
+        tensors = {"parameters": self._parameters.detach(), "ema": self._ema}
+        moments = {} if self._optimiser is None else self._optimiser.state[self._parameters]
+        return tensors | {f"{_MOMENT}{name}": value for name, value in moments.items()}
+
+    def marks(self) -> dict[str, Any]:
+        """The curve, and whether the member left its pack; for JSON."""
+        return {
+            "curve": self.curve,
+            "diverged_at_step": self.diverged_at_step,
+            "stopped_at_step": self.stopped_at_step,
+        }
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], marks: Mapping[str, Any]) -> None:
+        """Makes a new trainee what another one of the same member was when it gave its `tensors` and `marks`."""
+        self.curve = list(marks["curve"])
+        self.diverged_at_step, self.stopped_at_step = marks["diverged_at_step"], marks["stopped_at_step"]
+        self._parameters.detach().copy_(tensors["parameters"])
+        self._ema.copy_(tensors["ema"])
+        moments = {key.removeprefix(_MOMENT): value for key, value in tensors.items() if key.startswith(_MOMENT)}
+        if not self.active:
+            self._optimiser = None
+        elif self._optimiser is not None:
+            self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": {0: moments}})
 
     def _forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         if not self._has_dropout:

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from trainables.data import load_images
 from trainables.models import build_model
 from trainables.pack import Progress, train_pack
 from trainables.ranks import Ranks
+from trainables.resume import Checkpoints
 from trainables.specs import Member
 
 TRAIN = train_spec(steps=20, batch_size=8, precision="float64")
@@ -30,12 +32,23 @@ class GateOfItsOwn(Ranks):
         return values
 
 
-def outcome(ranks: Ranks, members: Sequence[Member] = MEMBERS) -> list[dict[str, object]]:
+def outcome(
+    ranks: Ranks,
+    members: Sequence[Member] = MEMBERS,
+    checkpoints: Checkpoints | None = None,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> list[dict[str, object]]:
     """Weights, curve and divergence of each member after training."""
     torch.set_num_threads(1)
     teacher = build_model(unet(8), SHAPE, seed=100).double().eval().requires_grad_(False)
     students = train_pack(
-        members, teacher, load_images("digits"), device=torch.device("cpu"), ranks=ranks, progress=Progress()
+        members,
+        teacher,
+        load_images("digits"),
+        device=torch.device("cpu"),
+        ranks=ranks,
+        progress=Progress(progress, interval_seconds=-1.0),
+        checkpoints=checkpoints,
     )
     return [
         {
@@ -49,10 +62,25 @@ def outcome(ranks: Ranks, members: Sequence[Member] = MEMBERS) -> list[dict[str,
     ]
 
 
+def resumed(ranks: Ranks, folder: Path) -> dict[str, object]:
+    """Two members after an interruption at step 14, with a checkpoint every 12; and the steps taken after it."""
+    checkpoints, steps = Checkpoints(folder, 12), []
+    members = [MEMBERS[0], MEMBERS[2]]
+
+    def interrupt(step: int) -> None:
+        if step == 14:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        outcome(ranks, members, checkpoints, interrupt)
+    return {"outcomes": outcome(ranks, members, checkpoints, steps.append), "steps": steps}
+
+
 if __name__ == "__main__":
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world_size)
     results = {"shared": outcome(Ranks.current()), "own": outcome(GateOfItsOwn(rank, world_size), MEMBERS[:1])}
+    results["resumed"] = resumed(Ranks.current(), folder / "checkpoints")
     if rank == 0:
         (folder / "results.json").write_text(json.dumps(results))
     dist.destroy_process_group()
