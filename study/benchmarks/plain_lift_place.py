@@ -10,8 +10,8 @@ def grouped(student: torch.Tensor, teacher: torch.Tensor, group_size: int) -> tu
     """Both (B, C, H, W), sorted per channel by squared error and cut into groups: (B, C, G, K) each."""
     s, t = student.flatten(2), teacher.flatten(2)
     order = (t - s).detach().square().argsort(dim=2)
-    s, t = torch.take_along_dim(s, order, dim=2), torch.take_along_dim(t, order, dim=2)
-    return tuple(torch.stack(x.split(group_size, dim=2), dim=2) for x in (s, t))
+    shape = (*s.shape[:2], -1, group_size)
+    return torch.take_along_dim(s, order, dim=2).view(shape), torch.take_along_dim(t, order, dim=2).view(shape)
 
 
 def fit_lines(s: torch.Tensor, t: torch.Tensor, eps: float = 1e-7) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,52 @@
+"""Evaluation: images/s of sampling and of features, and seconds of the metrics once the features are there."""
+
+from __future__ import annotations
+
+import torch
+
+from study.benchmarks.measuring import Options, Result, take_turns
+from trainables.data import image_shape, load_images, to_uint8
+from trainables.extractors import make_extractor
+from trainables.metrics import compute_metrics, image_features
+from trainables.models import build_model
+from trainables.sample import sample_images
+
+
+def run(options: Options) -> Result:
+    """Of the default study's student and protocol."""
+    from study.command import compose
+    from study.parse import study_config
+
+    config = study_config(compose("config", []))
+    protocol, shape = config.evaluation, image_shape(config.data)
+    student = torch.nn.Module.to(build_model(config.student, shape, seed=0), options.device).eval()
+    extractor = make_extractor(protocol.feature_extractor, device=options.device)
+    reference = image_features(extractor, to_uint8(load_images(config.data)), protocol.batch_size)
+
+    def sample() -> torch.Tensor:
+        return sample_images(
+            student,
+            num_images=protocol.num_images,
+            image_shape=shape,
+            sampler=protocol.sampler,
+            sampler_steps=protocol.sampler_steps,
+            noise_seed=0,
+            batch_size=protocol.batch_size,
+        )
+
+    samples = sample()
+    features = image_features(extractor, samples, protocol.batch_size)
+    times = take_turns(
+        {
+            "sampling": sample,
+            "features": lambda: image_features(extractor, samples, protocol.batch_size),
+            "metrics": lambda: compute_metrics(features, reference),
+        },
+        options,
+    )
+    values = {
+        "sampling_images_per_s": protocol.num_images / times["sampling"].seconds,
+        "feature_images_per_s": protocol.num_images / times["features"].seconds,
+        "metrics_s": times["metrics"].seconds,
+    }
+    return Result([{"images": protocol.num_images, "steps": protocol.sampler_steps, **values}], values)

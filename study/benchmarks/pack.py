@@ -1,0 +1,136 @@
+"""One teacher pass for all members of a pack against one pass for each: training alone, and finished members."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from study.benchmarks.measuring import Options, Result, take_turns
+from study.benchmarks.models import System, member, unet
+from trainables.data import load_images
+from trainables.models import build_model, count
+from trainables.pack import Folders, Progress, run_pack, train_pack
+from trainables.ranks import Ranks
+from trainables.specs import Member, TeacherSpec
+
+NUM_STEPS = 30
+# The CelebA teacher (78.7M parameters) and a student of its shape at an eighth of its width (1.24M).
+CELEBA = System(
+    unet(128, (1, 2, 2, 2, 4), attention_at=2), unet(16, (1, 2, 2, 2, 4), attention_at=2), (3, 64, 64), batch_size=96
+)
+
+
+def run(options: Options) -> Result:
+    """`speedup`: member-steps/s of one pack over those of packs of one member, in one process.
+
+    On the CPU the default study: pack_speedup is that of its largest teacher. pack_flatness: member-steps/s of 96
+    members in one pack over those of 12. On a GPU: 12 members of the CelebA system.
+    """
+    if options.device.type == "cuda":
+        methods = ("out_kd", "out_feat_kd", "lift_place", "lift_place_feat")
+        weights = (1.0, 0.1, 0.01)
+        members = [member(CELEBA, name, num_steps=4, lambda_out=w) for name in methods for w in weights]
+        row = _training(members, torch.rand((192, *CELEBA.image_shape)) * 2 - 1, options)
+        return Result([row], {"pack_speedup": row["speedup"]})
+    packs = default_packs()
+    images = load_images("digits")
+    rows = [_training([_short(one) for one in pack], images, options) for pack in packs]
+    finished, flat = _finished(packs[-1], options), _flatness(packs[0], images, options)
+    total = sum(row["alone_ms"] for row in rows) / sum(row["pack_ms"] for row in rows)
+    values = {"pack_speedup": rows[-1]["speedup"], "pack_speedup_of_all_teachers": total}
+    values |= {"pack_speedup_finished_members": finished["speedup"], "pack_flatness": flat}
+    return Result([*rows, finished], values)
+
+
+def default_packs() -> list[list[Member]]:
+    """The default study's packs of its first seed, one a teacher, the largest teacher last."""
+    from study import plan
+    from study.command import compose
+    from study.parse import study_config
+
+    config = study_config(compose("config", []))
+    first = [one for one in plan.members(config) if one.seed == config.seeds[0] and one.teacher]
+    return [list(pack.members) for pack in reversed(plan.packs(first, None))]
+
+
+def _training(members: Sequence[Member], images: torch.Tensor, options: Options) -> dict[str, Any]:
+    teacher = _teacher(members[0].teacher, images, options)
+
+    def train(packs: Sequence[Sequence[Member]]) -> None:
+        for pack in packs:
+            train_pack(pack, teacher, images, device=options.device, ranks=Ranks(), progress=Progress())
+
+    times = take_turns({"pack": lambda: train([members]), "alone": lambda: train([[one] for one in members])}, options)
+    num_member_steps = len(members) * members[0].train.steps
+    channels, height, width = images.shape[1:]
+    student_params = count(members[0].student, (channels, height, width)).params
+    return {
+        "what": "training",
+        "teacher": members[0].teacher.name if members[0].teacher else None,
+        "gap": sum(parameter.numel() for parameter in teacher.parameters()) / student_params,
+        "members": len(members),
+        "pack_ms": 1e3 * times["pack"].seconds / num_member_steps,
+        "alone_ms": 1e3 * times["alone"].seconds / num_member_steps,
+        "pack_cpu_ms": 1e3 * times["pack"].cpu_seconds / num_member_steps,
+        "alone_cpu_ms": 1e3 * times["alone"].cpu_seconds / num_member_steps,
+        "speedup": times["alone"].over(times["pack"]),
+    }
+
+
+def _finished(pack: Sequence[Member], options: Options) -> dict[str, Any]:
+    """From loading the teacher to the evaluation's end, at the study's own budget; per finished member."""
+    spec = pack[0].teacher
+    assert spec is not None
+    teacher = _teacher(spec, load_images("digits"), options)
+    with tempfile.TemporaryDirectory() as root:
+        folders = Folders(Path(root, "teachers"), Path(root, "students"), Path(root, "reference"))
+        teacher.save_pretrained(folders.teachers / spec.teacher_id)  # type: ignore[operator]
+        copies = iter(range(10**6))
+
+        def finish(split: bool) -> None:
+            fresh = [[one] for one in pack] if split else [list(pack)]
+            for members in fresh:
+                where = replace(folders, students=Path(root, f"students-{next(copies)}"))
+                run_pack(members, where, lambda _result: None)
+
+        times = take_turns({"pack": lambda: finish(False), "alone": lambda: finish(True)}, options, repeats=1)
+    return {
+        "what": "finished",
+        "teacher": spec.name,
+        "members": len(pack),
+        "pack_ms": 1e3 * times["pack"].seconds / len(pack),
+        "alone_ms": 1e3 * times["alone"].seconds / len(pack),
+        "pack_cpu_ms": 1e3 * times["pack"].cpu_seconds / len(pack),
+        "alone_cpu_ms": 1e3 * times["alone"].cpu_seconds / len(pack),
+        "speedup": times["alone"].over(times["pack"]),
+    }
+
+
+def _flatness(pack: Sequence[Member], images: torch.Tensor, options: Options) -> float:
+    """Member-steps/s of a pack of 96 members over those of a pack of 12: settings of out_kd on one seed."""
+    one = next(one for one in pack if one.method.name == "out_kd")
+    many = [_short(replace(one, method=replace(one.method, lambda_out=0.01 * (1 + i)))) for i in range(96)]
+    teacher = _teacher(one.teacher, images, options)
+
+    def train(members: Sequence[Member]) -> None:
+        train_pack(members, teacher, images, device=options.device, ranks=Ranks(), progress=Progress())
+
+    times = take_turns({"96": lambda: train(many), "12": lambda: train(many[:12])}, options, repeats=3)
+    return 8 / times["96"].over(times["12"])
+
+
+def _teacher(spec: TeacherSpec | None, images: torch.Tensor, options: Options) -> nn.Module:
+    assert spec is not None
+    channels, height, width = images.shape[1:]
+    teacher = build_model(spec.model, (channels, height, width), seed=0)
+    return nn.Module.to(teacher, options.device).eval().requires_grad_(False)
+
+
+def _short(one: Member) -> Member:
+    return replace(one, train=replace(one.train, steps=NUM_STEPS))

@@ -1,0 +1,156 @@
+"""What Ray costs a study, and the default study against one Ray trial a member.
+
+The default study is measured on its first seed; the other way on two members a teacher. What is extrapolated is linear:
+seeds for the one, members for the other. Training the teachers and starting Ray are part of both.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from study.benchmarks.measuring import Options, Result
+
+_IDLE_SECONDS = 10.0
+
+
+def run(_options: Options) -> Result:
+    """CPU seconds are those of all processes, Ray's and ours; trial_overhead_cpu_s_per_member is amortised over the
+    default study's members.
+    """
+    from study import plan
+    from study.cluster import connected
+    from study.command import compose
+    from study.parse import study_config
+
+    config = study_config(compose("config", []))
+    with tempfile.TemporaryDirectory() as root, _CpuMeter() as meter:
+        config = replace(config, study_dir=Path(root, "study"))
+        empty = study_config(compose("config", [f"study_dir={root}/empty", *_EMPTY]))
+        started, cpu = time.perf_counter(), meter.seconds()
+        with connected(config.cluster) as cluster:
+            start_s, start_cpu_s = time.perf_counter() - started, meter.seconds() - cpu
+            trial_cpu_s, tune_cpu_s = _overhead(empty, cluster, meter)
+            cpu = meter.seconds()
+            time.sleep(_IDLE_SECONDS)
+            idle_rate = (meter.seconds() - cpu) / _IDLE_SECONDS
+            ours, theirs = _both_ways(config, cluster, start_s)
+    num_members = len(plan.members(config))
+    overhead = start_cpu_s + tune_cpu_s + cluster.num_slots * trial_cpu_s + idle_rate * ours
+    values = {"study_speedup": theirs / ours, "trial_overhead_cpu_s_per_member": overhead / num_members}
+    values |= {"trial_overhead_cpu_s": trial_cpu_s, "study_s": ours, "study_one_trial_a_member_s": theirs}
+    rows = [
+        {"what": "Ray's start", "wall_s": start_s, "cpu_s": start_cpu_s},
+        {"what": "Tune's run", "cpu_s": tune_cpu_s},
+        {"what": "a trial", "cpu_s": trial_cpu_s},
+        {"what": "a second of the cluster", "wall_s": 1.0, "cpu_s": idle_rate},
+        {"what": f"the study, {num_members} members", "wall_s": ours, "cpu_s": overhead},
+        {"what": "the same, one trial a member", "wall_s": theirs},
+    ]
+    return Result(rows, values)
+
+
+_EMPTY = (
+    "train.steps=1",
+    "teacher_train.steps=1",
+    "teachers=[unet_16]",
+    "methods=[out_kd]",
+    "seeds=[0,1,2,3]",
+    "evaluation.num_images=4",
+    "evaluation.sampler_steps=1",
+)
+
+
+def _overhead(config: Any, cluster: Any, meter: _CpuMeter) -> tuple[float, float]:
+    """CPU seconds of one trial more, and of running Tune at all: packs with next to no work, in one trial and in four."""
+    from study import plan
+    from study.executor import make_job, make_teachers, run_trials
+    from study.searcher import PlannedPacks
+
+    make_teachers(config)
+    packs = plan.packs(plan.members(config), None)
+    spent = []
+    for shares in ([packs[:1]], [[pack] for pack in packs]):
+        before = meter.seconds()
+        run_trials(make_job(config, "grid"), PlannedPacks(shares), cluster)
+        time.sleep(2.0)  # processes that end are counted too
+        spent.append(meter.seconds() - before)
+    trial = (spent[1] - spent[0]) / (len(packs) - 1)
+    return trial, spent[0] - trial
+
+
+def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]:
+    """Wall seconds of the whole study in packs, and with one trial a member."""
+    from analysis.records import read_runs
+    from study import plan
+    from study.estimate import measure_costs
+    from study.executor import make_job, make_teachers, run_packs, run_trials
+    from study.searcher import PlannedPacks
+
+    started = time.perf_counter()
+    make_teachers(config)
+    common_s = start_s + time.perf_counter() - started
+    members = plan.members(config)
+    one_seed = [member for member in members if member.seed == config.seeds[0]]
+    started = time.perf_counter()
+    run_packs(make_job(config, "grid"), plan.packs(one_seed, None), cluster, measure_costs(config).seconds)
+    wall_s = time.perf_counter() - started
+    work_s = sum(read_runs(config.study_dir).column("device_seconds").to_pylist()) / cluster.num_slots
+    ours = common_s + wall_s + work_s * (len(config.seeds) - 1)
+
+    with_teacher = [member for member in members if member.teacher]
+    few = [
+        member
+        for member in with_teacher
+        if member.seed == config.seeds[1] and member.method.name in ("out_kd", "lift_place_feat")
+    ]
+    started = time.perf_counter()
+    run_trials(make_job(config, "grid"), PlannedPacks([[pack] for pack in plan.packs(few, 1)]), cluster)
+    theirs = common_s + (time.perf_counter() - started) / len(few) * len(with_teacher)
+    return ours, theirs
+
+
+class _CpuMeter:
+    """CPU seconds of this process and all that descend from it, also of those that have ended."""
+
+    def __init__(self) -> None:
+        self._spent: dict[tuple[int, int], float] = {}  # by pid and start
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _CpuMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def seconds(self) -> float:
+        self._look()
+        return sum(self._spent.values())
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            self._look()
+
+    def _look(self) -> None:
+        found = dict(filter(None, map(_process, (int(name) for name in os.listdir("/proc") if name.isdecimal()))))
+        ours = {os.getpid()}
+        while more := {pid for pid, (parent, _, _) in found.items() if parent in ours} - ours:
+            ours |= more
+        self._spent |= {(pid, found[pid][1]): found[pid][2] for pid in ours if pid in found}
+
+
+def _process(pid: int) -> tuple[int, tuple[int, int, float]] | None:
+    """pid -> parent, start and CPU seconds; None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return pid, (int(fields[1]), int(fields[19]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
