@@ -51,6 +51,7 @@ class StudyConfig:
     evaluation: EvaluationSpec
     tuning: TuningConfig | None  # None: protocol=grid
     max_members: int | None  # of a pack; None: as many as its workers' memory holds
+    checkpoint_every_steps: int | None  # None: no checkpoints
     collapse_fid: float
     cluster: ClusterConfig
 
@@ -63,6 +64,8 @@ class StudyConfig:
         _require_distinct("methods", self.methods)
         if self.max_members is not None:
             require_whole("pack.max_members", self.max_members, 1)
+        if self.checkpoint_every_steps is not None:
+            require_whole("pack.checkpoint_every_steps", self.checkpoint_every_steps, 1)
         require_number("collapse_fid", self.collapse_fid, above=0)
         if self.train.batch_size % self.cluster.num_workers:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 import io
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -16,17 +15,20 @@ from ray.actor import ActorHandle
 
 from study.cluster import Cluster
 from study.config import ClusterConfig, StudyConfig
-from study.layout import checkpoints_dir, folders
+from study.failure import MemberFailedError
+from study.layout import checkpoints_dir, folders, ray_dir
+from study.orphans import remove_checkpoints
 from study.plan import Pack, shares
 from study.progress import bar, describe_packs, make_board, report
 from study.searcher import PackSearcher, PackSource, PlannedPacks
 from study.sink import RecordSink
-from study.trial import Launch, Trial, WorkerGroup, run_trial
+from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, run_trial
 from trainables.data import image_shape
 from trainables.models import count
 from trainables.pack import Folders, Progress
 from trainables.ray_train import PackJob
-from trainables.specs import EvaluationSpec, TeacherSpec, content_id
+from trainables.resume import Checkpoints
+from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
 from trainables.teachers import Teacher, find_teacher, make_teacher
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
@@ -50,7 +52,9 @@ def make_teachers(config: StudyConfig) -> None:
         return
     board = make_board()
     cluster, steps = config.cluster, missing[0].train.steps
-    task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=3)(_make_teacher)
+    task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(
+        _make_teacher
+    )
     widest_first = sorted(missing, key=lambda teacher: -count(teacher.model, image_shape(config.data)).macs)
     with bar(board, partial(_describe_teachers, len(missing)), total=steps * len(missing), unit="step"):
         pending = [
@@ -58,8 +62,11 @@ def make_teachers(config: StudyConfig) -> None:
                 teacher,
                 config.evaluation,
                 folders(config.study_dir),
-                cluster,
-                partial(report, board, teacher.teacher_id),
+                cluster=cluster,
+                checkpoints=Checkpoints(
+                    checkpoints_dir(config.study_dir) / teacher.teacher_id, config.checkpoint_every_steps
+                ),
+                report=partial(report, board, teacher.teacher_id),
             )
             for teacher in widest_first
         ]
@@ -85,16 +92,23 @@ def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None =
         teachers=teachers,
     )
     cluster, board = config.cluster, make_board()
-    job = PackJob(found, sink, partial(report, board), threads=max(1, int(cluster.cpus_per_worker)))
-    group = WorkerGroup(cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker, max_failures=3)
-    return Job(config.study_dir, Launch(ray.put(job), group, str(checkpoints_dir(config.study_dir))), board)
+    job = PackJob(
+        found,
+        sink,
+        partial(report, board),
+        threads=max(1, int(cluster.cpus_per_worker)),
+        checkpoints=checkpoints_dir(config.study_dir),
+        checkpoint_every_steps=config.checkpoint_every_steps,
+    )
+    group = WorkerGroup(cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker)
+    return Job(config.study_dir, Launch(ray.put(job), group, str(ray_dir(config.study_dir))), board)
 
 
 def run_packs(job: Job, packs: Sequence[Pack], cluster: Cluster, seconds: Callable[[Pack], float]) -> None:
     """Runs the packs, as many at once as the cluster holds; `seconds` is what each is expected to take.
 
     A worker group trains several packs in turn, so that its processes are started once for about ten minutes of work.
-    Raises RuntimeError when a pack fails for good.
+    Raises MemberFailedError when a member fails for good.
     """
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
     num_rounds = math.ceil(sum(map(seconds, packs)) / cluster.num_slots / _GROUP_SECONDS)
@@ -104,22 +118,54 @@ def run_packs(job: Job, packs: Sequence[Pack], cluster: Cluster, seconds: Callab
 
 
 def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
-    """Runs one Tune trial for every share of packs of the source, until it is exhausted."""
+    """Runs one Tune trial for every share of packs of the source, until it is exhausted.
+
+    A lost driver is replaced without limit. The first trial that failed stops the others: raises MemberFailedError, or
+    RuntimeError where no member is to blame.
+    """
+    members: dict[str, Member] = {}
+
+    def make_trial(packs: Sequence[Pack]) -> Trial:
+        members.update({member.run_id: member for pack in packs for member in pack.members})
+        return _make_trial(packs)
+
     tune_config = tune.TuneConfig(
         num_samples=-1,
-        search_alg=PackSearcher(source, _make_trial),
+        search_alg=PackSearcher(source, make_trial),
         max_concurrent_trials=cluster.num_slots,
         reuse_actors=True,
         trial_name_creator=_trial_name,
         trial_dirname_creator=_trial_name,
     )
-    run_config = tune.RunConfig(name="tune", storage_path=job.launch.storage, verbose=0)
+    run_config = tune.RunConfig(
+        name="tune",
+        storage_path=job.launch.storage,
+        verbose=0,
+        stop=_StopAtFailure(),
+        failure_config=tune.FailureConfig(max_failures=NO_LIMIT),
+    )
     trainable = tune.with_resources(tune.with_parameters(run_trial, launch=job.launch), _DRIVER_RESOURCES)
     with redirect_stdout(io.StringIO()):  # Tune announces itself whatever its verbosity
         results = tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
-    if results.errors:
-        raise RuntimeError(f"{len(results.errors)} of {len(results)} packs failed; the first: {results.errors[0]}")
-    shutil.rmtree(job.launch.storage, ignore_errors=True)
+    for failed in (result.metrics for result in results if result.metrics and result.metrics.get("error")):
+        if failed["run_id"] is None:
+            raise RuntimeError(failed["error"])
+        raise MemberFailedError(members[failed["run_id"]], failed["error"])
+    remove_checkpoints(job.study_dir)
+
+
+class _StopAtFailure(tune.Stopper):  # type: ignore[misc]
+    """Ends all trials when one of them has returned an error."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self._failed |= bool(result.get("error"))
+        return False
+
+    def stop_all(self) -> bool:
+        return self._failed
 
 
 def _make_trial(packs: Sequence[Pack]) -> Trial:
@@ -132,13 +178,19 @@ def _trial_name(trial: Any) -> str:
 
 
 def _make_teacher(
-    spec: TeacherSpec, evaluation: EvaluationSpec, where: Folders, cluster: ClusterConfig, report: Any
+    spec: TeacherSpec,
+    evaluation: EvaluationSpec,
+    where: Folders,
+    *,
+    cluster: ClusterConfig,
+    checkpoints: Checkpoints,
+    report: Callable[[int], None],
 ) -> None:
     import torch
 
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
     device = "cuda" if cluster.gpus_per_worker > 0 else "cpu"
-    make_teacher(spec, evaluation, where, device=device, progress=Progress(report))
+    make_teacher(spec, evaluation, where, device=device, progress=Progress(report), checkpoints=checkpoints)
 
 
 def _found(spec: TeacherSpec, evaluation: EvaluationSpec, where: Folders) -> Teacher:

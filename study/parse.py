@@ -42,7 +42,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     recipe = _mapping(raw, "method")
     teachers = _teachers(raw, data, shape)
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
-    _check_keys("pack", _mapping(raw, "pack"), ["max_members"])
+    _check_keys("pack", _mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
     return StudyConfig(
         study=raw["study"],
         study_dir=Path(require_text("study_dir", raw["study_dir"], "a path")),
@@ -56,6 +56,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         evaluation=evaluation,
         tuning=tuning,
         max_members=_mapping(raw, "pack")["max_members"],
+        checkpoint_every_steps=_mapping(raw, "pack")["checkpoint_every_steps"],
         collapse_fid=raw["collapse_fid"],
         cluster=_make(ClusterConfig, "cluster", _mapping(raw, "cluster")),
     )

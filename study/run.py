@@ -13,7 +13,9 @@ from study.cluster import connected
 from study.config import StudyConfig
 from study.estimate import describe_seconds, measure_costs, most_members
 from study.executor import make_job, make_teachers, missing_teachers, run_packs
+from study.failure import MemberFailedError, describe_failure
 from study.layout import report_dir
+from study.orphans import remove_orphans
 from study.parse import study_config, write_study_yaml
 from study.tuned import describe_tuning, planned_packs, run_tuning, tuning_is_finished
 from trainables.specs import Member
@@ -22,15 +24,19 @@ from trainables.specs import Member
 def run_study(cfg: DictConfig, command: str) -> int:
     """Runs what is missing of the study and reports.
 
-    Raises ValueError before anything is started, RuntimeError when a pack fails for good.
+    Raises ValueError before anything is started, RuntimeError when a member fails for good.
     """
     config = study_config(cfg)
+    remove_orphans(config.study_dir)
     planned = plan.members(config) if config.tuning is None else []
     finished = finished_run_ids(config.study_dir)
     missing = [member for member in planned if member.run_id not in finished]
     print(f"study {config.study} in {config.study_dir}: {_describe_plan(config, len(planned), len(missing))}")
     if missing or (config.tuning is not None and not tuning_is_finished(config)):
-        _run(cfg, config, planned, finished)
+        try:
+            _run(cfg, config, planned, finished)
+        except MemberFailedError as error:
+            raise RuntimeError(describe_failure(error, config, command)) from error
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")

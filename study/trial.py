@@ -2,16 +2,23 @@
 
 Drivers and controllers only wait, so this module imports neither diffusers nor the engine; members travel through
 them as a reference into Ray's object store, and only the workers open it.
+
+Lost workers, drivers and machines are replaced without limit: a pack goes on from its checkpoint. A Python exception
+is tried once more, for it may have come from the machine, and then ends the trial with what it says.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
 from ray.train.torch import TorchTrainer
+
+NO_LIMIT = -1
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,6 @@ class WorkerGroup:
     num_workers: int
     cpus_per_worker: float
     gpus_per_worker: float
-    max_failures: int  # worker failures that a pack survives
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,46 @@ class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
         return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]
 
 
+class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
+    """Ends the training at the second exception in the work of one member (or, outside of any, of one kind)."""
+
+    def __init__(self) -> None:
+        self._attempts: Counter[str] = Counter()
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called in the controller; what it raises ends the training, what it lets pass begins the group again."""
+        errors = list(worker_exceptions.values())
+        if any(type(error).__module__.startswith("ray.") for error in errors):
+            return  # Ray says that a worker is gone; what the others say follows from it
+        from trainables.failures import is_nobodys_fault  # takes seconds to import, and is seldom needed
+
+        for error in errors:
+            if not is_nobodys_fault(error):
+                whose = getattr(error, "run_id", type(error).__name__)
+                self._attempts[whose] += 1
+                if self._attempts[whose] > 1:
+                    raise error
+                return
+
+
 def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
     """Trains the packs of config["trial"] on a worker group of its own; their rows are written when this returns.
 
-    The trainer's name follows from the packs: with the same name and storage a restarted trainer finds its state again.
-    Raises what a worker raised.
+    Returns {"error": None}, or the message of what failed twice and the run_id of the member that it failed for.
     """
-    trial: Trial = config["trial"]
+    while True:
+        try:
+            _fit(config["trial"], launch)
+        except ray.exceptions.RayActorError:
+            continue  # the controller is gone, and its workers with it
+        except ray.train.TrainingFailedError as error:
+            cause = getattr(error, "controller_failure", error)
+            return {"error": str(cause), "run_id": getattr(cause, "run_id", None)}
+        return {"error": None}
+
+
+def _fit(trial: Trial, launch: Launch) -> None:
+    """A run of Ray Train with bookkeeping of its own: where a pack goes on is in the pack's checkpoints alone."""
     group = launch.group
     resources = {"CPU": group.cpus_per_worker, "GPU": group.gpus_per_worker}
     trainer = _LeanTorchTrainer(
@@ -67,13 +106,14 @@ def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
             resources_per_worker={kind: amount for kind, amount in resources.items() if amount > 0},
         ),
         run_config=ray.train.RunConfig(
-            name=trial.name,
+            name=f"{trial.name}-{secrets.token_hex(4)}",
             storage_path=launch.storage,
-            failure_config=ray.train.FailureConfig(max_failures=group.max_failures),
+            failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=[_TryOnceMore()],
         ),
     )
     trainer.fit()
-    return {"name": trial.name}
 
 
 def _worker_function() -> Any:

@@ -1,8 +1,10 @@
 """What a Ray Train worker runs: the only file of trainables that imports Ray."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,6 +13,7 @@ import torch
 from ray.train.torch import get_device
 
 from trainables.pack import Folders, Progress, Sink, run_pack
+from trainables.resume import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class PackJob:
     sink: Sink
     report: Callable[[str, int], None]  # pack_id, steps taken so far; called by rank 0
     threads: int  # of torch, in every worker
+    checkpoints: Path  # a folder for every pack
+    checkpoint_every_steps: int | None
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -29,5 +34,29 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(job.threads)
     rank = ray.train.get_context().get_world_rank()
     for pack_id, members in ray.get(config["packs"]):
-        progress = Progress(partial(job.report, pack_id)) if rank == 0 else Progress()
-        run_pack(members, job.folders, job.sink, device=str(get_device()), progress=progress)
+        run_pack(
+            members,
+            job.folders,
+            job.sink,
+            device=str(get_device()),
+            progress=Progress(partial(job.report, pack_id)) if rank == 0 else Progress(),
+            checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_every_steps, _tell_ray_train),
+        )
+
+
+def _tell_ray_train(checkpoint: Path, steps: int) -> None:
+    """Reports a checkpoint where it lies, by a pointer to it in the run's own folder: nothing is copied.
+
+    A pack may go on in another run of Ray Train than began it, so its checkpoints lie outside of all of them, and a
+    worker looks for them there. Every rank must report, or the others wait for it.
+    """
+    context = ray.train.get_context()
+    pointer = Path(context.get_storage().experiment_fs_path) / f"{checkpoint.parent.name}-{checkpoint.name}"
+    if context.get_world_rank() == 0:
+        pointer.mkdir(exist_ok=True)
+        (pointer / "pointer.json").write_text(json.dumps({"checkpoint": str(checkpoint)}))
+    ray.train.report(
+        {"steps": steps},
+        checkpoint=ray.train.Checkpoint(pointer) if context.get_world_rank() == 0 else None,
+        checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+    )

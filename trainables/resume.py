@@ -31,18 +31,18 @@ _NUM_KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a pack keeps its training state, and after how many steps each.
+    """Where a pack keeps its training state, and after how many steps each (None: never).
 
     written(checkpoint, steps) is called in every rank after rank 0 wrote one.
     """
 
     folder: Path
-    every_steps: int
+    every_steps: int | None
     written: Callable[[Path, int], None] = lambda _checkpoint, _steps: None
 
     def save(self, trainees: Sequence[Trainee], seconds: Mapping[str, float], steps: int, ranks: Ranks) -> None:
         """Writes the state after `steps` steps where it is time to, and removes all but the two newest."""
-        if steps % self.every_steps or steps == trainees[0].member.train.steps:
+        if self.every_steps is None or steps % self.every_steps or steps == trainees[0].member.train.steps:
             return
         checkpoint = _path(self.folder, steps)
         if ranks.rank == 0:

@@ -1,0 +1,33 @@
+"""What killed processes leave in a study directory, and its removal when a sweep starts."""
+
+import shutil
+from pathlib import Path
+
+from analysis.records import curves_dir, finished_run_ids, runs_dir
+from study.layout import checkpoints_dir, folders, ray_dir, samples_dir
+from trainables.atomic import remove_temporaries
+from trainables.resume import run_ids
+
+
+def remove_orphans(study_dir: Path) -> None:
+    """Removes temporary files, what Ray kept for itself, and training state that nobody needs any more.
+
+    For when nobody else writes into the study.
+    """
+    found = folders(study_dir)
+    writers = (study_dir, runs_dir(study_dir), curves_dir(study_dir), samples_dir(study_dir), study_dir / "searches")
+    for folder in (*writers, found.reference, found.students, found.teachers, *found.teachers.glob("*")):
+        remove_temporaries(folder)
+    remove_checkpoints(study_dir)
+
+
+def remove_checkpoints(study_dir: Path) -> None:
+    """Removes the training state of packs whose members all have rows and of teachers that are there, and Ray's."""
+    root, finished, teachers = checkpoints_dir(study_dir), finished_run_ids(study_dir), folders(study_dir).teachers
+    shutil.rmtree(ray_dir(study_dir), ignore_errors=True)
+    for folder in root.glob("*"):
+        held = run_ids(folder)
+        if held is None or held <= finished or (teachers / folder.name).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    if root.exists() and not any(root.iterdir()):
+        root.rmdir()
