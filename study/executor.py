@@ -17,7 +17,6 @@ from study.cluster import Cluster
 from study.config import ClusterConfig, StudyConfig
 from study.failure import MemberFailedError
 from study.layout import checkpoints_dir, folders, ray_dir
-from study.orphans import remove_checkpoints
 from study.plan import Pack, shares
 from study.progress import bar, describe_packs, make_board, report
 from study.searcher import PackSearcher, PackSource, PlannedPacks
@@ -78,23 +77,26 @@ def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
     return [teacher for teacher in config.teachers if find_teacher(teacher, config.evaluation, found) is None]
 
 
-def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> Job:
-    """The job of a study whose teachers are there. phases: by run_id, of members whose phase is not `phase`."""
+def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> RecordSink:
+    """The record sink of a study whose teachers are there. phases: by run_id, where they are not `phase`."""
     found = folders(config.study_dir)
-    teachers = {spec.teacher_id: _found(spec, config.evaluation, found) for spec in config.teachers}
-    sink = RecordSink(
+    return RecordSink(
         study_dir=config.study_dir.absolute(),
         study=config.study,
         phase=phase,
         phases=phases or {},
         collapse_fid=config.collapse_fid,
         student=count(config.student, image_shape(config.data)),
-        teachers=teachers,
+        teachers={spec.teacher_id: _found(spec, config.evaluation, found) for spec in config.teachers},
     )
+
+
+def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> Job:
+    """The job of a study whose teachers are there. phases: as in make_sink."""
     cluster, board = config.cluster, make_board()
     job = PackJob(
-        found,
-        sink,
+        folders(config.study_dir),
+        make_sink(config, phase, phases),
         partial(report, board),
         threads=max(1, int(cluster.cpus_per_worker)),
         checkpoints=checkpoints_dir(config.study_dir),
@@ -151,7 +153,6 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
         if failed["run_id"] is None:
             raise RuntimeError(failed["error"])
         raise MemberFailedError(members[failed["run_id"]], failed["error"])
-    remove_checkpoints(job.study_dir)
 
 
 class _StopAtFailure(tune.Stopper):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What killed processes leave in a study directory, and its removal when a sweep starts."""
+"""What killed processes leave in a study directory, and its removal when a sweep starts or ends."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from trainables.resume import run_ids
 
 
 def remove_orphans(study_dir: Path) -> None:
-    """Removes temporary files, what Ray kept for itself, and training state that nobody needs any more.
+    """Removes temporary files, what Ray kept for itself, and the state of packs with all rows and of made teachers.
 
     For when nobody else writes into the study.
     """
@@ -18,11 +18,10 @@ def remove_orphans(study_dir: Path) -> None:
     writers = (study_dir, runs_dir(study_dir), curves_dir(study_dir), samples_dir(study_dir), study_dir / "searches")
     for folder in (*writers, found.reference, found.students, found.teachers, *found.teachers.glob("*")):
         remove_temporaries(folder)
-    remove_checkpoints(study_dir)
+    _remove_checkpoints(study_dir)
 
 
-def remove_checkpoints(study_dir: Path) -> None:
-    """Removes the training state of packs whose members all have rows and of teachers that are there, and Ray's."""
+def _remove_checkpoints(study_dir: Path) -> None:
     root, finished, teachers = checkpoints_dir(study_dir), finished_run_ids(study_dir), folders(study_dir).teachers
     shutil.rmtree(ray_dir(study_dir), ignore_errors=True)
     for folder in root.glob("*"):

@@ -37,6 +37,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
             _run(cfg, config, planned, finished)
         except MemberFailedError as error:
             raise RuntimeError(describe_failure(error, config, command)) from error
+        remove_orphans(config.study_dir)
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")

@@ -111,7 +111,10 @@ def run_pack(
         measure=partial(_measure_fid, evaluator),
         checkpoints=checkpoints,
     )
-    trained = {member.train_id: load_student(folders.students / member.train_id) for member in members}
+    trained: dict[str, TrainedStudent | None] = {}
+    for member in members:
+        with blamed_on(member):
+            trained[member.train_id] = load_student(folders.students / member.train_id)
     missing = [member for member in members if trained[member.train_id] is None]
     for outcome in train_in_parts(missing, train, ranks, checkpoints):
         trained[outcome.train_id] = outcome

@@ -1,0 +1,111 @@
+"""A Ray cluster of this process' own, of one head and one worker node, whose processes may be killed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# The titles that Ray gives its processes, by the kind of kill.
+_TITLES = {
+    "worker": "ray::RayTrainWorker",
+    "driver": "ray::ImplicitFunc",
+    "controller": "ray::TrainController",
+}
+_KEPT_ACTORS = ("TrainStateActor",)  # Ray's own, one for a cluster, meant to stay
+_PATIENCE_SECONDS = 60.0
+
+
+class VictimCluster:
+    """A context manager. The head has no CPUs, so that packs run on the worker node, which has one."""
+
+    def __enter__(self) -> VictimCluster:
+        # Processes of the cluster take both from the environment.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        from ray.cluster_utils import Cluster
+
+        before = set(processes())
+        self._cluster: Any = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1"},
+        )
+        self._before = before
+        self._node = self._cluster.add_node(num_cpus=1)
+        self.address = str(self._cluster.address)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cluster.shutdown()
+
+    def pids(self, kind: str) -> list[int]:
+        """The processes of a kind; only this process' own descendants are looked at."""
+        return [pid for pid, title in processes().items() if title.startswith(_TITLES[kind])]
+
+    def kill_node(self) -> None:
+        """Kills the worker node at once with everything on it."""
+        self._cluster.remove_node(self._node, allow_graceful=False)
+
+    def add_node(self) -> None:
+        self._node = self._cluster.add_node(num_cpus=1)
+
+    def leaks(self) -> list[str]:
+        """What is still there of sweeps that have ended, in words; waits a minute for it to go."""
+        return _wait_until_empty(self._leaks_now)
+
+    def left_processes(self) -> list[str]:
+        """After the end: this process' descendants that were not there at the start; waits a minute for them to go."""
+        return _wait_until_empty(
+            lambda: [f"process {title}" for pid, title in processes().items() if pid not in self._before]
+        )
+
+    def _leaks_now(self) -> list[str]:
+        from ray.util.state import list_actors, list_placement_groups
+
+        groups = list_placement_groups(address=self.address, filters=[("state", "!=", "REMOVED")])
+        actors = list_actors(address=self.address, filters=[("state", "!=", "DEAD")])
+        return [
+            *(f"placement group {group.placement_group_id}" for group in groups),
+            *(f"actor {actor.class_name}" for actor in actors if actor.class_name not in _KEPT_ACTORS),
+            *(f"process {title}" for title in processes().values() if title.startswith(tuple(_TITLES.values()))),
+        ]
+
+
+def kill(pid: int) -> bool:
+    """SIGKILL; whether the process was still there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def processes() -> dict[int, str]:
+    """The titles of this process' descendants, by process id."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                continue  # it has ended meanwhile
+            if state != "Z":
+                parents[int(folder.name)], titles[int(folder.name)] = int(parent), title
+    found: dict[int, str] = {}
+    ancestors = {os.getpid()}
+    while children := {pid for pid, parent in parents.items() if parent in ancestors} - set(found):
+        found |= {pid: titles[pid] for pid in children}
+        ancestors |= children
+    return found
+
+
+def _wait_until_empty(look: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found
