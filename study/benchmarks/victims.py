@@ -16,7 +16,7 @@ _TITLES = {
     "driver": "ray::ImplicitFunc",
     "controller": "ray::TrainController",
 }
-_KEPT_ACTORS = ("TrainStateActor",)  # Ray's own, one for a cluster, meant to stay
+_KEPT_ACTORS = ("TrainStateActor", "_AutoscalingCoordinatorActor")  # Ray's own, one for a cluster, meant to stay
 _PATIENCE_SECONDS = 60.0
 
 

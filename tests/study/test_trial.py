@@ -1,0 +1,52 @@
+"""Which exceptions end a trial: a member's second one, and nothing that a lost machine or too little memory causes."""
+
+import pytest
+import torch.distributed as dist
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+from study.trial import _TryOnceMore
+from trainables.failures import DoesNotFitError, MemberError
+
+FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
+GLOO = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
+
+
+def test_the_second_exception_of_a_member_ends_the_trial() -> None:
+    policy = _TryOnceMore()
+    policy.after_exception(None, {0: FIRST})
+    policy.after_exception(None, {0: SECOND})
+    with pytest.raises(MemberError, match="KeyError: 'x'"):
+        policy.after_exception(None, {0: FIRST})
+
+
+def test_the_same_exception_in_all_ranks_is_one() -> None:
+    policy = _TryOnceMore()
+    policy.after_exception(None, {0: FIRST, 1: FIRST})
+    with pytest.raises(MemberError):
+        policy.after_exception(None, {0: GLOO, 1: FIRST})
+
+
+def test_an_exception_outside_of_any_member_counts_too() -> None:
+    policy = _TryOnceMore()
+    policy.after_exception(None, {0: ImportError("no module")})
+    with pytest.raises(ImportError):
+        policy.after_exception(None, {0: ImportError("no module")})
+
+
+@pytest.mark.parametrize(
+    "exceptions",
+    [
+        {0: RayActorError()},
+        {0: WorkerHealthCheckFailedError("gone", failure=RayActorError())},
+        {0: FIRST, 1: RayActorError()},  # what rank 0 says follows from the loss of rank 1
+        {0: GLOO},
+        {0: dist.DistBackendError("NCCL")},
+        {0: DoesNotFitError("4 members")},
+    ],
+    ids=str,
+)
+def test_lost_machines_and_packs_that_are_too_large_do_not_count(exceptions: dict[int, Exception]) -> None:
+    policy = _TryOnceMore()
+    for _ in range(5):
+        policy.after_exception(None, exceptions)
