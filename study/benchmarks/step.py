@@ -29,7 +29,11 @@ _ON_GPU = {
     256: System(unet(128, _DEEP, attention_at=4), unet(64, _DEEP, attention_at=4), (3, 256, 256), 4),
     512: System(unet(128, _DEEP, attention_at=4), unet(64, _DEEP, attention_at=4), (3, 512, 512), 4),
 }
-_SMALL = (unet(16, (1, 2), attention_at=1, layers_per_block=1), unet(8, (1, 2), attention_at=1, layers_per_block=1))
+_LEVELS = (1, 2, 2, 4)
+_SMALL = (
+    unet(16, _LEVELS, attention_at=3, layers_per_block=1),
+    unet(8, _LEVELS, attention_at=3, layers_per_block=1),
+)
 _ON_CPU = {64: System(*_SMALL, (3, 64, 64), 4), 256: System(*_SMALL, (3, 256, 256), 1)}
 
 

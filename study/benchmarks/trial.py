@@ -29,7 +29,7 @@ def run(_options: Options) -> Result:
     from study.parse import study_config
 
     config = study_config(compose("config", []))
-    with tempfile.TemporaryDirectory() as root, _CpuMeter() as meter:
+    with tempfile.TemporaryDirectory() as root, CpuMeter() as meter:
         config = replace(config, study_dir=Path(root, "study"))
         empty = study_config(compose("config", [f"study_dir={root}/empty", *_EMPTY]))
         started, cpu = time.perf_counter(), meter.seconds()
@@ -66,8 +66,8 @@ _EMPTY = (
 )
 
 
-def _overhead(config: Any, cluster: Any, meter: _CpuMeter) -> tuple[float, float]:
-    """CPU seconds of one trial more, and of running Tune at all: packs with next to no work, in one trial and in four."""
+def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]:
+    """CPU seconds of one trial more and of running Tune: packs with next to no work, in one trial and in four."""
     from study import plan
     from study.executor import make_job, make_teachers, run_trials
     from study.searcher import PlannedPacks
@@ -115,7 +115,7 @@ def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]
     return ours, theirs
 
 
-class _CpuMeter:
+class CpuMeter:
     """CPU seconds of this process and all that descend from it, also of those that have ended."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class _CpuMeter:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _CpuMeter:
+    def __enter__(self) -> CpuMeter:
         self._thread.start()
         return self
 
@@ -140,7 +140,8 @@ class _CpuMeter:
             self._look()
 
     def _look(self) -> None:
-        found = dict(filter(None, map(_process, (int(name) for name in os.listdir("/proc") if name.isdecimal()))))
+        pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+        found = dict(filter(None, map(_process, pids)))
         ours = {os.getpid()}
         while more := {pid for pid, (parent, _, _) in found.items() if parent in ours} - ours:
             ours |= more
