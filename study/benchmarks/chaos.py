@@ -140,11 +140,11 @@ class _Storm:
         rng.shuffle(kinds)
         kills = []
         for kind in kinds:
-            hit_at = time.monotonic() + rng.uniform(0.0, _MOST_SECONDS_BETWEEN)
-            self._wait(partial(_is_past, hit_at))
-            done = self._work_done()
-            self._wait(partial(self._hit, kind, rng))
+            self._wait(partial(_is_past, time.monotonic() + rng.uniform(0.0, _MOST_SECONDS_BETWEEN)))
+            self._wait(partial(self._can_hit, kind))
             hit_at = time.monotonic()
+            self._hit(kind, rng)
+            done = self._work_done()
             if rng.random() < _HASTE:
                 kills.append(Kill(kind, None))
                 continue
@@ -176,8 +176,10 @@ class _Storm:
                 raise RuntimeError(f"the sweep failed by itself: {self._log_tail()}")
             time.sleep(0.1)
 
-    def _hit(self, kind: str, rng: random.Random) -> bool:
-        """Kills one of the kind; false where there is none now."""
+    def _can_hit(self, kind: str) -> bool:
+        return kind in ("sweep", "node") or bool(self._cluster.pids(kind))
+
+    def _hit(self, kind: str, rng: random.Random) -> None:
         if kind == "sweep":
             self._sweep.kill()
             self._sweep.wait()
@@ -187,9 +189,7 @@ class _Storm:
             time.sleep(rng.uniform(0.0, 3.0))
             self._cluster.add_node()
         else:
-            pids = self._cluster.pids(kind)
-            return bool(pids) and kill(rng.choice(sorted(pids)))
-        return True
+            kill(rng.choice(self._cluster.pids(kind)))
 
     def _work_done(self) -> int:
         """A number that grows with every row and every checkpoint."""

@@ -7,6 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ class VictimCluster:
         self._cluster.shutdown()
 
     def pids(self, kind: str) -> list[int]:
-        """The processes of a kind; only this process' own descendants are looked at."""
-        return [pid for pid, title in processes().items() if title.startswith(_TITLES[kind])]
+        """The processes of a kind, in order; only this process' own descendants are looked at."""
+        return sorted(pid for pid, title in processes().items() if title.startswith(_TITLES[kind]))
 
     def kill_node(self) -> None:
         """Kills the worker node at once with everything on it."""
@@ -75,13 +76,10 @@ class VictimCluster:
         ]
 
 
-def kill(pid: int) -> bool:
-    """SIGKILL; whether the process was still there."""
-    try:
+def kill(pid: int) -> None:
+    """SIGKILL, to a process that may have ended meanwhile."""
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def processes() -> dict[int, str]:
