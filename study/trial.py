@@ -10,6 +10,7 @@ is tried once more, for it may have come from the machine, and then ends the tri
 from __future__ import annotations
 
 import secrets
+import traceback
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -85,12 +86,18 @@ def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
     while True:
         try:
             _fit(config["trial"], launch)
-        except ray.exceptions.RayActorError:
-            continue  # the controller is gone, and its workers with it
-        except ray.train.TrainingFailedError as error:
-            cause = getattr(error, "controller_failure", error)
-            return {"error": str(cause), "run_id": getattr(cause, "run_id", None)}
+        except ray.exceptions.RayActorError as error:
+            if not error.actor_init_failed:
+                continue  # the controller is gone, and its workers with it
+            return _failed(error)
+        except Exception as error:  # Tune would try it again without end
+            return _failed(getattr(error, "controller_failure", error))
         return {"error": None}
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    run_id = getattr(error, "run_id", None)
+    return {"error": str(error) if run_id else "".join(traceback.format_exception(error)), "run_id": run_id}
 
 
 def _fit(trial: Trial, launch: Launch) -> None:

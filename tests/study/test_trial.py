@@ -3,9 +3,11 @@
 import pytest
 import torch.distributed as dist
 from ray.exceptions import RayActorError
+from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from study.trial import _TryOnceMore
+from study import trial
+from study.trial import _TryOnceMore, run_trial
 from trainables.failures import DoesNotFitError, MemberError
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
@@ -50,3 +52,37 @@ def test_lost_machines_and_packs_that_are_too_large_do_not_count(exceptions: dic
     policy = _TryOnceMore()
     for _ in range(5):
         policy.after_exception(None, exceptions)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([None], (None, None)),
+        ([RayActorError(), RayActorError(), None], (None, None)),
+        ([ControllerError(FIRST)], ("KeyError: 'x'", "a" * 16)),
+        ([RayActorError(), ControllerError(ValueError("bad"))], ("ValueError: bad", None)),
+        ([TypeError("wrong")], ("TypeError: wrong", None)),
+    ],
+)
+def test_a_lost_controller_is_replaced_and_a_failure_is_returned(
+    outcomes: list[Exception | None], expected: tuple[str | None, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object) -> None:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+    monkeypatch.setattr(trial, "_fit", fit)
+    result = run_trial({"trial": None}, None)
+    assert outcomes == []
+    error, run_id = expected
+    assert result["error"] == error if error is None else error in result["error"]
+    assert result.get("run_id") == run_id
+
+
+def test_a_controller_that_cannot_be_made_is_not_tried_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*_: object) -> None:
+        raise RayActorError(error_msg="no such storage", actor_init_failed=True)
+
+    monkeypatch.setattr(trial, "_fit", fit)
+    assert "no such storage" in run_trial({"trial": None}, None)["error"]
