@@ -15,7 +15,7 @@ class Method:
     """
 
     name: str
-    output: str = "none"  # none | mse | lift | lift_place
+    output: str = "none"  # none | mse | lift | lift_place | dist
     feature: str = "none"  # none | fitnet
     lambda_diff: float = 1.0
     lambda_out: float | None = None
@@ -42,6 +42,7 @@ METHODS = {
         Method(name="out_kd", output="mse"),
         Method(name="feat_kd", feature="fitnet"),
         Method(name="out_feat_kd", output="mse", feature="fitnet"),
+        Method(name="dist", output="dist"),
         Method(name="lift", output="lift"),
         Method(name="lift_place", output="lift_place"),
         Method(name="lift_feat", output="lift", feature="fitnet"),

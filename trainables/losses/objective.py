@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainables.losses.dist import dist_loss
 from trainables.losses.features import fitnet_loss, squared_error
 from trainables.losses.lift_place import LiftPlaceTerms, RankMean, lift_place_terms
 from trainables.losses.methods import Method
@@ -25,6 +26,12 @@ class Terms:
 
 def _mse(student: torch.Tensor, teacher: torch.Tensor, method: Method, **_: object) -> torch.Tensor:
     return squared_error(student, teacher, method.reduction)
+
+
+def _dist(
+    student: torch.Tensor, teacher: torch.Tensor, method: Method, *, rank_mean: RankMean | None, **_: object
+) -> torch.Tensor:
+    return dist_loss(student, teacher, reduction=method.reduction, rank_mean=rank_mean)
 
 
 def _lift_place(
@@ -52,6 +59,7 @@ OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
     "mse": _mse,
     "lift": _lift_place,
     "lift_place": _lift_place,
+    "dist": _dist,
 }
 FEATURE_LOSSES: dict[str, Callable[..., torch.Tensor]] = {"fitnet": fitnet_loss}
 

@@ -23,6 +23,7 @@ def test_the_table_has_the_methods_of_pixel_unets() -> None:
         "out_kd": ("mse", "none"),
         "feat_kd": ("none", "fitnet"),
         "out_feat_kd": ("mse", "fitnet"),
+        "dist": ("dist", "none"),
         "lift": ("lift", "none"),
         "lift_place": ("lift_place", "none"),
         "lift_feat": ("lift", "fitnet"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from numerical_gradient import numerical_gradient
+from plain_dist import plain_dist
 
 from study.benchmarks.plain_lift_place import adaptive_gate, fit_lines, grouped, plain_loss, relative_error
 from trainables.losses.methods import METHODS, Method, make_method
@@ -49,6 +50,8 @@ def by_hand(
     if method.output in ("lift", "lift_place"):
         choices = {"group_size": 16 if method.output == "lift" else 8, "coarse_norm": method.coarse_norm}
         loss = loss + 0.3 * plain_loss(output, teacher, held=tuple(held), **choices)
+    if method.output == "dist":
+        loss = loss + 0.3 * 16 * plain_dist(output, teacher)
     if method.feature == "fitnet":
         pairs = zip(features_of(output), TEACHER_FEATURES, strict=True)
         loss = loss + 0.02 * sum(((student - target) ** 2).sum() for student, target in pairs) / 2
