@@ -43,5 +43,5 @@ def _over_batch(s: torch.Tensor, t: torch.Tensor, rank_mean: RankMean | None) ->
         r = moments[2] / (std_s * std_t)
         gradient = (dt / std_t - r * ds / std_s) / (s.numel() * std_s)
         value = r.mean()
-    linear = (gradient * s).sum()
+    linear: torch.Tensor = (gradient * s).sum()
     return value + linear - linear.detach()
