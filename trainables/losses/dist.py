@@ -34,7 +34,7 @@ def _over_batch(s: torch.Tensor, t: torch.Tensor, rank_mean: RankMean | None) ->
     With the moments of all ranks held, d r / d s_i = (z_t - r z_s) / (B std_s), z standardised values. A rank divides
     by its own B, for data-parallel training averages the gradients over ranks.
     """
-    mean = rank_mean or (lambda values: values)
+    mean: RankMean = rank_mean or (lambda values: values)
     with torch.no_grad():
         means = mean(torch.stack([s.mean(dim=0), t.mean(dim=0)]))
         ds, dt = s - means[0], t - means[1]
@@ -43,5 +43,5 @@ def _over_batch(s: torch.Tensor, t: torch.Tensor, rank_mean: RankMean | None) ->
         r = moments[2] / (std_s * std_t)
         gradient = (dt / std_t - r * ds / std_s) / (s.numel() * std_s)
         value = r.mean()
-    linear: torch.Tensor = (gradient * s).sum()
+    linear = (gradient * s).sum()
     return value + linear - linear.detach()
