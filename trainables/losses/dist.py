@@ -39,7 +39,8 @@ def _over_batch(s: torch.Tensor, t: torch.Tensor, rank_mean: RankMean | None) ->
         means = mean(torch.stack([s.mean(dim=0), t.mean(dim=0)]))
         ds, dt = s - means[0], t - means[1]
         moments = mean(torch.stack([(ds * ds).mean(dim=0), (dt * dt).mean(dim=0), (ds * dt).mean(dim=0)]))
-        std_s, std_t = moments[:2].sqrt().clamp(min=_EPS)
+        std = moments[:2].sqrt().clamp(min=_EPS)
+        std_s, std_t = std[0], std[1]
         r = moments[2] / (std_s * std_t)
         gradient = (dt / std_t - r * ds / std_s) / (s.numel() * std_s)
         value = r.mean()
