@@ -9,6 +9,7 @@ is tried once more, for it may have come from the machine, and then ends the tri
 
 from __future__ import annotations
 
+import os
 import secrets
 import traceback
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 NO_LIMIT = -1
 
@@ -101,7 +103,13 @@ def _failed(error: Exception) -> dict[str, Any]:
 
 
 def _fit(trial: Trial, launch: Launch) -> None:
-    """A run of Ray Train with bookkeeping of its own: where a pack goes on is in the pack's checkpoints alone."""
+    """A run of Ray Train with bookkeeping of its own: where a pack goes on is in the pack's checkpoints alone.
+
+    What Ray leaves beside a controller to free its workers' places, should it be killed, asks the cluster whether it
+    lives: without an address the one that was started last on the machine, which may be another.
+    """
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
     group = launch.group
     resources = {"CPU": group.cpus_per_worker, "GPU": group.gpus_per_worker}
     trainer = _LeanTorchTrainer(

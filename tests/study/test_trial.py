@@ -1,13 +1,18 @@
 """Which exceptions end a trial: a member's second one, and nothing that a lost machine or too little memory causes."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+import ray
 import torch.distributed as dist
 from ray.exceptions import RayActorError
 from ray.train import ControllerError
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from study import trial
-from study.trial import _TryOnceMore, run_trial
+from study.trial import Launch, Trial, WorkerGroup, _TryOnceMore, run_trial
 from trainables.failures import DoesNotFitError, MemberError
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
@@ -86,3 +91,20 @@ def test_a_controller_that_cannot_be_made_is_not_tried_without_end(monkeypatch: 
 
     monkeypatch.setattr(trial, "_fit", fit)
     assert "no such storage" in run_trial({"trial": None}, None)["error"]
+
+
+def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found: dict[str, str] = {}
+
+    class Trainer:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def fit(self) -> None:
+            found.update(get_env_vars_to_propagate())
+
+    monkeypatch.setenv("RAY_ADDRESS", "another:1")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
+    monkeypatch.setattr(trial, "_LeanTorchTrainer", Trainer)
+    trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), str(tmp_path)))
+    assert found["RAY_ADDRESS"] == "this:2"
