@@ -8,9 +8,7 @@ many members may be moved into one file, a bundle (compact_runs); readers see bo
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from analysis.parquet import DamagedError, read_table, write_table
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "collapsed", "diverged")
@@ -106,8 +106,8 @@ def write_run(study_dir: Path, row: Mapping[str, Any], curve: Iterable[Mapping[s
     for point in points:
         _check(point, CURVE_SCHEMA)
     name = f"{row['run_id']}.parquet"
-    _write_atomically(pa.Table.from_pylist(points, schema=CURVE_SCHEMA), curves_dir(study_dir) / name)
-    _write_atomically(pa.Table.from_pylist([row], schema=RUN_SCHEMA), runs_dir(study_dir) / name)
+    write_table(pa.Table.from_pylist(points, schema=CURVE_SCHEMA), curves_dir(study_dir) / name)
+    write_table(pa.Table.from_pylist([row], schema=RUN_SCHEMA), runs_dir(study_dir) / name)
 
 
 def finished_run_ids(study_dir: Path) -> set[str]:
@@ -115,20 +115,30 @@ def finished_run_ids(study_dir: Path) -> set[str]:
     singles, bundles = _row_files(study_dir)
     found = {path.stem for path in singles}
     for path in bundles:
-        found.update(_read(path, RUN_SCHEMA, columns=["run_id"]).column("run_id").to_pylist())
+        found.update(_bundled_run_ids(path))
+    return found
+
+
+def _bundled_run_ids(path: Path) -> list[str]:
+    try:
+        found: list[str] = (
+            pq.read_table(path, columns=["run_id"], page_checksum_verification=True).column(0).to_pylist()
+        )
+    except (pa.ArrowException, OSError, IndexError) as error:
+        raise DamagedError(path, f"not a readable Parquet file: {error}") from error
     return found
 
 
 def read_runs(study_dir: Path) -> pa.Table:
     """Every row of the study, columns as in RUN_SCHEMA, sorted by run_id; each member once.
 
-    Raises ValueError naming a file that is not a row.
+    Raises DamagedError, a ValueError, naming a file that is not what was written.
     """
     for attempt in range(3):
-        singles, bundles = _row_files(study_dir)
+        paths = sorted(runs_dir(study_dir).glob("*.parquet"), reverse=True)  # bundles first
         try:
             with ThreadPoolExecutor(max_workers=8) as pool:
-                tables = list(pool.map(lambda path: _read(path, RUN_SCHEMA), [*bundles, *singles]))
+                tables = list(pool.map(_read_rows, paths))
             break
         except FileNotFoundError:  # compact_runs moved rows into a bundle after they were listed: list again
             if attempt == 2:
@@ -154,7 +164,7 @@ def compact_runs(study_dir: Path) -> int:
     held = set(rows.column("run_id").to_pylist())
     digest = hashlib.sha256("".join(sorted(held)).encode()).hexdigest()[:16]
     bundle = runs_dir(study_dir) / f"bundle-{digest}.parquet"
-    _write_atomically(rows, bundle)
+    write_table(rows, bundle)
     for path in (*singles, *bundles):
         if path != bundle and (path in bundles or path.stem in held):
             path.unlink(missing_ok=True)
@@ -185,21 +195,56 @@ def check_one_protocol(runs: pa.Table) -> None:
             )
 
 
-def _read(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+def check_records(study_dir: Path) -> list[DamagedError]:
+    """What is wrong with the files of the records, one error a file; reads all of them.
+
+    Raises ValueError for a file of another version, which is not damaged.
+    """
+    rows, curves = sorted(runs_dir(study_dir).glob("*.parquet")), sorted(curves_dir(study_dir).glob("*.parquet"))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = [*pool.map(_damage_of_rows, rows), *pool.map(_damage_of_curve, curves)]
+    return [error for error in found if error is not None]
+
+
+def _damage_of_rows(path: Path) -> DamagedError | None:
     try:
-        with pq.ParquetFile(path) as file:
-            if columns is not None and set(columns) <= set(file.schema_arrow.names):
-                return file.read(columns=columns)
-            table = file.read()
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+        _read_rows(path)
+    except DamagedError as error:
+        return error
+    except FileNotFoundError:  # compact_runs moved it
+        return None
+    return None
+
+
+def _damage_of_curve(path: Path) -> DamagedError | None:
+    try:
+        _read(path, CURVE_SCHEMA)
+    except DamagedError as error:
+        return error
+    return None
+
+
+def _read_rows(path: Path) -> pa.Table:
+    table = _read(path, RUN_SCHEMA)
+    run_ids = table.column("run_id").to_pylist()
+    if _RUN_ID.match(path.stem) and run_ids != [path.stem]:
+        raise DamagedError(path, f"it must hold the one row of its name but holds {run_ids[:3]}")
+    if not _RUN_ID.match(path.stem) and not path.stem.startswith("bundle-"):
+        raise DamagedError(path, "no row of this study has such a name")
+    for run_id in run_ids:
+        if not _RUN_ID.match(run_id):
+            raise DamagedError(path, f"{run_id!r} is no run_id")
+    return table
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    table = read_table(path)
+    versions = table.column("schema_version").unique().to_pylist() if "schema_version" in table.column_names else []
+    for version in versions:
+        if version != SCHEMA_VERSION and isinstance(version, int):
+            raise ValueError(f"{path} is of schema version {version}; this program reads version {SCHEMA_VERSION}")
     if not table.schema.equals(schema):
-        found = (
-            table.column("schema_version")[0] if "schema_version" in table.column_names and len(table) else "unknown"
-        )
-        raise ValueError(f"{path} has another schema (version {found}); this program reads version {SCHEMA_VERSION}")
+        raise DamagedError(path, f"it has another schema than version {SCHEMA_VERSION}")
     return table
 
 
@@ -208,23 +253,3 @@ def _check(row: Mapping[str, Any], schema: pa.Schema) -> None:
     missing = sorted(field.name for field in schema if not field.nullable and row.get(field.name) is None)
     if unknown or missing:
         raise ValueError(f"a record has unknown columns {unknown} and lacks required columns {missing}")
-
-
-def _write_atomically(table: pa.Table, path: Path) -> None:
-    """A reader sees the old file or the new one, never half: temporary name, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
