@@ -2,6 +2,8 @@
 
 import logging
 import os
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ import ray
 
 from study.config import LOCAL, ClusterConfig
 
+_CONNECT_SECONDS = 5.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Ray Train V2 looks at its workers every two seconds by default, which is how late it sees that a pack has ended.
 _WORKER_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -35,8 +39,13 @@ class Cluster:
 @contextmanager
 def connected(config: ClusterConfig) -> Iterator[Cluster]:
     """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
-    if config.address == LOCAL:
-        count_slots(config, {"CPU": os.cpu_count() or 1, "GPU": float(_num_local_gpus())})
+    require_reachable(config)
+    if config.dashboard_host not in _LOOPBACK and config.address == LOCAL:
+        print(
+            f"warning: cluster.dashboard_host={config.dashboard_host} opens the dashboard to other machines"
+            " (with Ray's token; its metrics need none)",
+            file=sys.stderr,
+        )
     environment = {**_WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
@@ -56,6 +65,18 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
         yield Cluster(count_slots(config, resources), _worker_memory_bytes(config, resources), _dashboard_url(context))
     finally:
         ray.shutdown()
+
+
+def require_reachable(config: ClusterConfig) -> None:
+    """Raises ValueError when this machine is too small for one pack, or where no cluster answers; starts nothing."""
+    if config.address == LOCAL:
+        count_slots(config, {"CPU": os.cpu_count() or 1, "GPU": float(_num_local_gpus())})
+    elif config.address != "auto":  # ray.init would try again for half a minute
+        host, _, port = config.address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
 
 
 def count_slots(config: ClusterConfig, resources: dict[str, float]) -> int:

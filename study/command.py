@@ -14,7 +14,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 
@@ -26,12 +26,28 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
     flags = [argument for argument in argv if argument.startswith("-")]
     if flags:
         raise ValueError(f"{flags[0]} is not an option; every value is an override of the form key=value")
+    OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
+    for argument in argv:
+        _check_override(argument)
     try:
-        OverridesParser.create().parse_overrides(list(argv))
         with initialize_config_module("study.conf", version_base="1.3"):
             return hydra_compose(config_name, overrides=list(argv))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error) + _allowed_instead(config_name, error)) from error
+
+
+def _check_override(argument: str) -> None:
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException as error:
+        raise ValueError(f"{argument!r} is not an override of the form key=value: {one_line(error)}") from error
+    if override.key_or_group.partition(".")[0].partition("/")[0] == "hydra":
+        raise ValueError(f"{override.key_or_group} is not a key of the study: Hydra itself is not configured here")
+
+
+def _refuse_environment(variable: str, *_default: object) -> None:
+    """Secrets of the environment would be written into study.yaml and the logs."""
+    raise ValueError(f"${{oc.env:{variable}}} is not allowed: a value may not come from an environment variable")
 
 
 def option_names(group: str) -> list[str]:
@@ -72,6 +88,7 @@ def one_line(error: BaseException) -> str:
         "Config search path",
         "provider=",
         "schema=",
+        "reference_type=",
         "See https",
     )
     return " ".join(line for line in lines if not line.startswith(dropped))

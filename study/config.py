@@ -14,6 +14,8 @@ from trainables.losses.methods import Method
 from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
+_ADDRESS = re.compile(r"(local|auto|(ray://)?[A-Za-z0-9_.\-]+:[0-9]{1,5}|(ray://)?\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
+_HOST = re.compile(r"[A-Za-z0-9_.:\-]{1,255}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,63}\Z")
 
 
@@ -28,11 +30,17 @@ class ClusterConfig:
     dashboard_host: str
 
     def __post_init__(self) -> None:
-        require_text("cluster.address", self.address, "local, auto, host:port or ray://host:port")
+        allowed = "local, auto, host:port or ray://host:port"
+        if not _ADDRESS.match(require_text("cluster.address", self.address, allowed)):
+            raise ValueError(f"cluster.address must be {allowed} but got {self.address!r}")
         require_whole("cluster.num_workers", self.num_workers, 1)
         require_number("cluster.cpus_per_worker", self.cpus_per_worker, above=0)
         require_number("cluster.gpus_per_worker", self.gpus_per_worker, at_least=0)
         require_text("cluster.dashboard_host", self.dashboard_host, "an address such as 127.0.0.1")
+        if not _HOST.match(self.dashboard_host):
+            raise ValueError(
+                f"cluster.dashboard_host must be an address such as 127.0.0.1 but got {self.dashboard_host!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +91,7 @@ class StudyConfig:
 def require_name(key: str, value: Any) -> None:
     """Raises ValueError unless the value can name a file: a name never becomes a path unchecked."""
     if not isinstance(value, str) or not _NAME.match(value):
-        raise ValueError(f"{key} must be a name of letters, digits, '_', '.', '=' and '-' but got {value!r}")
+        raise ValueError(f"{key} must be a name of at most 64 letters, digits, '_', '.', '=' and '-' but got {value!r}")
 
 
 def _require_distinct(key: str, values: Sequence[Any]) -> None:

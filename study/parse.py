@@ -11,16 +11,19 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from study.command import option_config, option_names
+from study.command import one_line, option_config, option_names
 from study.config import ClusterConfig, StudyConfig, require_name
 from study.tuning_config import KEYS, TuningConfig, make_tuning
-from trainables.checks import require_choice, require_text, require_whole
+from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.data import image_shape
 from trainables.extractors import make_extractor
 from trainables.losses.methods import METHODS, Method, make_method
 from trainables.models import count
+from trainables.models.build import model_classes
 from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
 
+_FROM_DATA = ("sample_size", "in_channels", "out_channels")
+_SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
 _GROUPS = ["data", "student", "method", "protocol", "evaluation", "cluster"]
 Raw = Mapping[str, Any]
 Shape = tuple[int, int, int]
@@ -34,25 +37,24 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     """
     raw = _plain(cfg)
     _check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
+    _check_keys("data", _mapping(raw, "data"), ["name"])
     data = require_text("data.name", _mapping(raw, "data").get("name"), "the name of a data set")
     shape = image_shape(data)
     evaluation = _make(EvaluationSpec, "evaluation", _mapping(raw, "evaluation"))
-    # Refuses an extractor without weights now, not after the first pack.
-    make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
     recipe = _mapping(raw, "method")
-    teachers = _teachers(raw, data, shape)
+    teachers = _teachers(raw, data)
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
     _check_keys("pack", _mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
-    return StudyConfig(
+    config = StudyConfig(
         study=raw["study"],
-        study_dir=Path(require_text("study_dir", raw["study_dir"], "a path")),
+        study_dir=_path("study_dir", raw.get("study_dir")),
         data=data,
-        student=_model("student", _mapping(raw, "student"), shape),
+        student=_model("student", _mapping(raw, "student")),
         teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
         methods=tuple(_method(entry, recipe, shape) for entry in _list(raw, "methods")),
         recipe=recipe,
         seeds=tuple(_list(raw, "seeds")),
-        train=_make(TrainSpec, "train", {**_mapping(raw, "train"), "key": "train"}, hidden=["key"]),
+        train=_train(raw, "train"),
         evaluation=evaluation,
         tuning=tuning,
         max_members=_mapping(raw, "pack")["max_members"],
@@ -60,6 +62,11 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         collapse_fid=raw["collapse_fid"],
         cluster=_make(ClusterConfig, "cluster", _mapping(raw, "cluster")),
     )
+    # Refused now, not after the first pack.
+    make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
+    for spec in (config.student, *(teacher.model for teacher in teachers)):
+        _check_builds(spec, shape)
+    return config
 
 
 def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
@@ -74,39 +81,69 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     try:
         raw: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{error.full_key or 'the config'}: {one_line(error)}") from error
     assert isinstance(raw, dict)
     return raw
 
 
-def _teachers(raw: Raw, data: str, shape: Shape) -> tuple[TeacherSpec, ...]:
-    train = _make(
-        TrainSpec, "teacher_train", {**_mapping(raw, "teacher_train"), "key": "teacher_train"}, hidden=["key"]
-    )
+def _teachers(raw: Raw, data: str) -> tuple[TeacherSpec, ...]:
+    train = _train(raw, "teacher_train")
     seed = raw["teacher_seed"]
     require_whole("teacher_seed", seed, 0)
-    models = [_teacher_model(entry, shape) for entry in _list(raw, "teachers")]
+    models = [_teacher_model(entry) for entry in _list(raw, "teachers")]
     return tuple(TeacherSpec(model=model, train=train, data=data, seed=seed) for model in models)
 
 
-def _teacher_model(entry: Any, shape: Shape) -> ModelSpec:
+def _train(raw: Raw, key: str) -> TrainSpec:
+    return _make(TrainSpec, key, _mapping(raw, key), key=key)
+
+
+def _teacher_model(entry: Any) -> ModelSpec:
     """A teachers entry: the name of a file in conf/teacher, or a model {name, model_class, config}."""
     if isinstance(entry, Mapping):
-        return _model("teachers", entry, shape)
+        return _model("teachers", entry)
     names = option_names("teacher")
     if entry not in names:
         raise ValueError(
             f"teachers must be among {', '.join(names)}, or models with name, model_class and config, but got {entry!r}"
         )
-    return _model(f"teacher.{entry}", option_config("teacher", entry), shape)
+    return _model(f"teacher.{entry}", option_config("teacher", entry))
 
 
-def _model(key: str, raw: Raw, shape: Shape) -> ModelSpec:
+def _model(key: str, raw: Raw) -> ModelSpec:
     spec = _make(ModelSpec, key, raw)
     require_name(f"{key}.name", spec.name)
-    _mapping(raw, "config")
-    count(spec, shape)  # refuses a config that cannot be built, in milliseconds (meta device)
+    require_choice(f"{key}.model_class", spec.model_class, model_classes())
+    config = _mapping(raw, "config", f"{key}.config")
+    for name in _FROM_DATA:
+        if name in config:
+            raise ValueError(f"{key}.config.{name} follows from the data and cannot be set, but got {config[name]!r}")
+    _check_sizes(f"{key}.config", config)
     return spec
+
+
+def _check_builds(spec: ModelSpec, shape: Shape) -> None:
+    """Builds the model without weights (meta device), which takes milliseconds."""
+    try:
+        count(spec, shape)
+    except Exception as error:  # diffusers checks little itself: a model that cannot be built fails in many ways
+        raise ValueError(
+            f"{spec.name}.config {dict(spec.config)} does not describe a model that can be built: {error}"
+        ) from error
+
+
+def _check_sizes(key: str, value: Any) -> None:
+    """Refuses numbers with which building a model would fail late, or never end."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_sizes(f"{key}.{name}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_sizes(key, inner)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        require_whole(key, value, *_SIZES.get(key.rpartition(".")[2], (0, 10**5)))
+    elif isinstance(value, float):
+        require_number(key, value, at_least=0)
 
 
 def _method(entry: Any, recipe: Raw, shape: Shape) -> Method:
@@ -131,14 +168,14 @@ def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: Shape) -> TuningC
     return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=num_elements)
 
 
-def _make(cls: type[T], key: str, raw: Raw, hidden: list[str] | None = None) -> T:
-    """cls(**raw) with unknown and missing keys named; `hidden` fields are not the user's to set."""
-    allowed = [field.name for field in fields(cls) if field.name != "key"]  # type: ignore[arg-type]
-    _check_keys(key, {name: value for name, value in raw.items() if name not in (hidden or [])}, allowed)
+def _make(cls: type[T], key: str, raw: Raw, /, **own: str) -> T:
+    """cls(**raw, **own) with unknown and missing keys of raw named."""
+    allowed = [field.name for field in fields(cls) if field.name not in own]  # type: ignore[arg-type]
+    _check_keys(key, raw, allowed)
     try:
-        return cls(**raw)
+        return cls(**raw, **own)
     except TypeError as error:
-        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but {error}") from error
+        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but got {', '.join(raw) or 'none'}") from error
 
 
 def _check_keys(key: str, raw: Raw, allowed: list[str]) -> None:
@@ -147,11 +184,18 @@ def _check_keys(key: str, raw: Raw, allowed: list[str]) -> None:
             raise ValueError(f"{key} has no key {name!r}; allowed: {', '.join(allowed) or 'none'}")
 
 
-def _mapping(raw: Raw, key: str) -> Raw:
+def _mapping(raw: Raw, key: str, full_key: str | None = None) -> Raw:
     value = raw.get(key)
     if not isinstance(value, Mapping):
-        raise ValueError(f"{key} must be a mapping of keys to values but got {value!r}")
+        raise ValueError(f"{full_key or key} must be a mapping of keys to values but got {value!r}")
     return value
+
+
+def _path(key: str, value: Any) -> Path:
+    text = require_text(key, value, "a path")
+    if not text.isprintable():
+        raise ValueError(f"{key} must be a path of printable characters but got {text!r}")
+    return Path(text)
 
 
 def _list(raw: Raw, key: str) -> list[Any]:

@@ -9,11 +9,10 @@ def require_choice(key: str, value: object, allowed: Sequence[str]) -> None:
         raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}")
 
 
-def require_whole(key: str, value: Any, low: int, high: int | None = None) -> None:
+def require_whole(key: str, value: Any, low: int, high: int = 10**9) -> None:
     """Allows whole numbers from low to high, both included."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
-        allowed = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
-        raise ValueError(f"{key} must be {allowed} but got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{key} must be a whole number from {low} to {high} but got {value!r}")
 
 
 def require_number(

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from trainables.checks import require_choice, require_number, require_whole
+from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.diffusion import TIMESTEPS
 from trainables.losses.methods import Method
 
@@ -60,8 +60,8 @@ class TrainSpec:
     key: str = field(default="train", compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
-            require_whole(f"{self.key}.{name}", getattr(self, name), 1)
+        require_whole(f"{self.key}.steps", self.steps, 1)
+        require_whole(f"{self.key}.batch_size", self.batch_size, 1, 10**5)
         for name in ("lr", "max_grad_norm"):
             require_number(f"{self.key}.{name}", getattr(self, name), above=0)
         require_number(f"{self.key}.ema_decay", self.ema_decay, at_least=0, below=1)
@@ -91,10 +91,13 @@ class EvaluationSpec:
     batch_size: int = 64  # images sampled at once; changes nothing but speed
 
     def __post_init__(self) -> None:
-        require_whole("evaluation.num_images", self.num_images, 2)
+        require_whole("evaluation.num_images", self.num_images, 4, 10**7)  # precision, recall: 3rd neighbour
         require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
-        require_whole("evaluation.batch_size", self.batch_size, 1)
+        require_whole("evaluation.batch_size", self.batch_size, 1, 10**5)
         require_whole("evaluation.noise_seed", self.noise_seed, 0)
+        require_text("evaluation.feature_extractor", self.feature_extractor, "the name of a feature extractor")
+        if self.extractor_weights is not None:
+            require_text("evaluation.extractor_weights", self.extractor_weights, "null or a path")
         require_choice("evaluation.sampler", self.sampler, ("ddim",))
         require_choice("evaluation.reference_split", self.reference_split, ("train",))
 

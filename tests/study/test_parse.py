@@ -3,9 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from study.command import compose
+from study.command import compose, entry_point, one_line
 from study.parse import study_config
+from study.sweep import main
+
+KEYS = ["train.lr", "train.steps", "seeds", "study", "study_dir", "teachers", "methods", "collapse_fid", "+x", "pack"]
 
 BAD = [
     ("trian.steps=3", "trian.steps"),
@@ -53,22 +59,174 @@ BAD = [
 ]
 
 
+# Of each kind that has no case above: wrong types, absurd numbers, bad names, paths, keys and grammar.
+BAD += [
+    ("train.steps=1e400", "train.steps"),
+    ("train.steps=nan", "train.steps"),
+    ("train.steps=true", "train.steps"),
+    ("train.steps=1000000000000000000000", "train.steps"),
+    ("train.batch_size=100000000000", "train.batch_size"),
+    ("train.batch_size='32'", "train.batch_size"),
+    ("train.lr=nan", "train.lr"),
+    ("train.lr=inf", "train.lr"),
+    ("train.lr=true", "train.lr"),
+    ("train.lr=[1]", "train.lr"),
+    ("train.max_grad_norm=0", "train.max_grad_norm"),
+    ("train.ema_decay=-0.1", "train.ema_decay"),
+    ("train.optimiser={a:b}", "train.optimiser"),
+    ("train.lr_schedule=warm", "constant, cosine"),
+    ("train.timesteps=x", "train.timesteps"),
+    ("train=3", "train"),
+    ("train=[1,2]", "train"),
+    ("+train.key=x", "'key'"),
+    ("~train.steps", "steps"),
+    ("~seeds", "seeds"),
+    ("~pack", "pack"),
+    ("pack.max_members=1.5", "pack.max_members"),
+    ("pack.checkpoint_every_steps=0", "pack.checkpoint_every_steps"),
+    ("collapse_fid=nan", "collapse_fid"),
+    ("collapse_fid=abc", "collapse_fid"),
+    ("seeds=[]", "seeds"),
+    ("seeds=[true]", "seeds"),
+    ("seeds=[a]", "seeds"),
+    ("seeds=[0,1e400]", "seeds"),
+    ("seeds=[100000000000000000000000]", "seeds"),
+    ("seeds=range(3)", "seeds"),
+    ("teacher_seed=null", "teacher_seed"),
+    ("teachers=[]", "teachers"),
+    ("teachers=[unet_16,unet_16]", "unet_16"),
+    ("teachers=[[unet_16]]", "teachers"),
+    ("teachers=[{name:x}]", "model_class"),
+    ("teachers=[{name:x,model_class:UNet2DModel,config:3}]", "teachers.config"),
+    ("teachers=[{name:x,model_class:UNet2DModel,config:{layers_per_block:-1}}]", "layers_per_block"),
+    ("teachers=[{name:x,model_class:UNet2DModel,config:{dropout:x}}]", "x.config"),
+    ("student.config.layers_per_block=100000000", "student.config.layers_per_block"),
+    ("student.config.block_out_channels=[6,-12]", "student.config.block_out_channels"),
+    ("student.config.block_out_channels=[1000000000,6]", "student.config.block_out_channels"),
+    ("student.config.block_out_channels=3", "unet_6.config"),
+    ("+student.config.in_channels=3", "student.config.in_channels"),
+    ("+student.config.dropout=nan", "student.config.dropout"),
+    ("student.model_class=[x]", "UNet2DModel"),
+    ("methods=null", "methods"),
+    ("methods=[3]", "methods"),
+    ("methods=[{method:[lift]}]", "lift"),
+    ("methods=[{method:lift_place,group_size:true}]", "group_size"),
+    ("methods=[{method:lift_place,group_size:-16}]", "group_size"),
+    ("methods=[{method:lift_place,lambda_out:1e400}]", "lambda_out"),
+    ("methods=[{method:lift_place,gate:[adaptive]}]", "gate"),
+    ("+method.colour=1", "colour"),
+    ("method=null", "Config group"),
+    ("+data.path=/etc/passwd", "'path'"),
+    ("data.name=[digits]", "data.name"),
+    ("evaluation.num_images=1000000000000000", "evaluation.num_images"),
+    ("evaluation.sampler_steps=1001", "evaluation.sampler_steps"),
+    ("evaluation.batch_size=1e10", "evaluation.batch_size"),
+    ("evaluation.noise_seed=-1", "evaluation.noise_seed"),
+    ("evaluation.feature_extractor=[x]", "evaluation.feature_extractor"),
+    ("evaluation.extractor_weights=3", "evaluation.extractor_weights"),
+    ("evaluation=inception evaluation.extractor_weights=/nowhere.pt", "/nowhere.pt"),
+    ("evaluation=inception evaluation.extractor_weights=/etc/passwd", "/etc/passwd"),
+    ("evaluation=none", "digits inception"),
+    ("cluster.address=http://x:1", "cluster.address"),
+    ("cluster.address=127.0.0.1:1", "cluster.address=127.0.0.1:1 cannot be reached"),
+    ("cluster.num_workers=true", "cluster.num_workers"),
+    ("cluster.cpus_per_worker=nan", "cluster.cpus_per_worker"),
+    ("cluster.cpus_per_worker=9999", "9999 CPUs"),
+    ("cluster.gpus_per_worker=99", "99 GPUs"),
+    ("cluster.gpus_per_worker=-1", "cluster.gpus_per_worker"),
+    ("cluster.dashboard_host=3", "cluster.dashboard_host"),
+    ("+cluster.x=1", "'x'"),
+    ("study=null", "study"),
+    ("study=/abs", "study"),
+    ("study='a\nb'", "study"),
+    ("study='a\0b'", "x00b"),
+    (f"study={'a' * 65}", "at most 64"),
+    ("study_dir='/tmp/a\0b'", "study_dir"),
+    (f"study_dir={'a' * 300}", "File name too long"),
+    ("study_dir=/dev/null", "study_dir"),
+    ("study_dir=/dev/null/x", "Not a directory"),
+    ("study_dir=/proc/x", "study_dir"),
+    ("study_dir=[a]", "study_dir"),
+    ("study_dir=${oc.env:HOME}", "oc.env:HOME"),
+    ("study_dir=???", "study_dir"),
+    ("study=${nowhere}", "nowhere"),
+    ("seeds=${seeds}", "seeds"),
+    ("protocol=search search_space=3", "search_space"),
+    ("protocol=search protocol.num_trials=0", "protocol.num_trials"),
+    ("protocol=search protocol.num_trials=1e400", "protocol.num_trials"),
+    ("protocol=search protocol.sampler=magic", "tpe"),
+    ("protocol=search protocol.search_seeds=[1,1]", "protocol.search_seeds"),
+    ("protocol=tuned protocol.confirm_seeds=[1000]", "protocol.confirm_seeds"),
+    ("protocol=tuned protocol.std_weight=nan", "protocol.std_weight"),
+    ("protocol=tuned +protocol.x=1", "'x'"),
+    ("protocol.name=tuned", "protocol"),
+    ("hydra.run.dir=/tmp", "hydra.run.dir"),
+    ("+experiment=nothing", "experiment"),
+    ("a=b=c", "a=b=c"),
+    ("seeds=[1", "seeds=[1"),
+    ("=3", "group"),
+]
+
+
 @pytest.mark.parametrize(("overrides", "named"), BAD, ids=[overrides for overrides, _ in BAD])
-def test_bad_input_is_refused_in_one_line_that_names_it(overrides: str, named: str) -> None:
-    with pytest.raises(ValueError, match=r".") as refusal:
-        study_config(compose("config", overrides.split()))
-    assert named in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+def test_bad_input_is_refused_in_one_line_that_names_it(
+    overrides: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray, "init", never)
+    monkeypatch.setattr(sys, "argv", ["sweep", *overrides.split(" ")])
+    with pytest.raises(SystemExit) as ended:
+        entry_point(main)
+    errors = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert named in errors
+    assert not list(tmp_path.iterdir())
 
 
-def test_bad_input_ends_before_anything_is_started(tmp_path: Path) -> None:
-    study_dir = tmp_path / "study"
-    command = [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", "cluster.cpus_per_worker=9999"]
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("Ray must not be started")
+
+
+def test_crossed_bounds_of_a_search_space_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "crossed.yaml"
+    path.write_text("lambda_out: {kind: float, low: 3, high: 1}")
+    with pytest.raises(ValueError, match=r"search_space\.lambda_out\.low must be at most high"):
+        study_config(compose("config", ["protocol=search", f"search_space={path}"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "starts"),
+    [
+        (["cluster.cpus_per_worker=9999"], "error: cluster.num_workers=1 needs 9999 CPUs"),
+        pytest.param(["cluster.address=127.0.0.1:1"], "error: cluster.address=127.0.0.1:1", marks=pytest.mark.full),
+        pytest.param(["train.steps=-1"], "error: train.steps must be a whole number", marks=pytest.mark.full),
+    ],
+)
+def test_a_process_ends_before_anything_is_started(overrides: list[str], starts: str, tmp_path: Path) -> None:
+    study_dir = tmp_path / "deep" / "study"
+    command = [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", *overrides]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: cluster.num_workers=1 needs 9999 CPUs")
+    assert result.stderr.startswith(starts)
     assert len(result.stderr.splitlines()) == 1
-    assert not study_dir.exists()
+    assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=40, derandomize=True, database=None, deadline=None)
+@given(override=st.one_of(st.text(max_size=20), st.builds("{}={}".format, st.sampled_from(KEYS), st.text(max_size=12))))
+def test_whatever_is_typed_is_a_study_or_one_line(override: str) -> None:
+    assert "\n" not in refusal(override)
+
+
+def refusal(override: str) -> str:
+    """What is said against the override; nothing where it is a study."""
+    try:
+        study_config(compose("config", [override]))
+    except ValueError as error:
+        return one_line(error)
+    return ""
 
 
 def test_settings_of_one_method_go_over_the_recipe() -> None:
