@@ -11,10 +11,12 @@ from analysis.report import write_report
 from study import plan
 from study.cluster import connected
 from study.config import StudyConfig
-from study.estimate import describe_seconds, measure_costs, most_members
+from study.damage import set_aside_damaged
+from study.estimate import describe_seconds, estimate_disk, measure_costs, most_members, require_disk
 from study.executor import make_job, make_teachers, missing_teachers, run_packs
 from study.failure import MemberFailedError, describe_failure
 from study.layout import report_dir
+from study.lease import lease
 from study.orphans import remove_orphans
 from study.parse import study_config, write_study_yaml
 from study.tuned import describe_tuning, planned_packs, run_tuning, tuning_is_finished
@@ -27,7 +29,13 @@ def run_study(cfg: DictConfig, command: str) -> int:
     Raises ValueError before anything is started, RuntimeError when a member fails for good.
     """
     config = study_config(cfg)
+    with lease(config.study_dir):
+        return _run_alone(cfg, config, command)
+
+
+def _run_alone(cfg: DictConfig, config: StudyConfig, command: str) -> int:
     remove_orphans(config.study_dir)
+    set_aside_damaged(config.study_dir)
     planned = plan.members(config) if config.tuning is None else []
     finished = finished_run_ids(config.study_dir)
     missing = [member for member in planned if member.run_id not in finished]
@@ -38,6 +46,8 @@ def run_study(cfg: DictConfig, command: str) -> int:
         except MemberFailedError as error:
             raise RuntimeError(describe_failure(error, config, command)) from error
         remove_orphans(config.study_dir)
+    if not (config.study_dir / "study.yaml").exists():
+        write_study_yaml(cfg, config.study_dir)
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")
@@ -56,7 +66,6 @@ def _describe_plan(config: StudyConfig, num_planned: int, num_missing: int) -> s
 
 def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member], finished: set[str]) -> None:
     with connected(config.cluster) as cluster:
-        write_study_yaml(cfg, config.study_dir)
         if config.max_members is None:
             config = replace(config, max_members=most_members(config, cluster.worker_memory_bytes))
         packs = plan.unfinished(plan.packs(planned, config.max_members), finished)
@@ -66,7 +75,10 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member], finished: 
         missing, costs = missing_teachers(config), measure_costs(config)
         like = packs if config.tuning is None else planned_packs(config)
         seconds = costs.total_seconds(like, missing, cluster.num_slots)
-        print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}")
+        disk = estimate_disk(config, missing, like, cluster.num_slots)
+        print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
+        require_disk(config.study_dir, disk)
+        write_study_yaml(cfg, config.study_dir)
         make_teachers(config)
         if config.tuning is None:
             run_packs(make_job(config, "grid"), packs, cluster, costs.seconds)

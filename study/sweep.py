@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import sys
 
 from study.command import compose, entry_point
+from study.lease import full_disk
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +25,16 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 130
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
+        if full_disk(error):
+            print(
+                f"failed: the disk of the study is full ({os.strerror(errno.ENOSPC)}); finished members are kept;"
+                f" make room and run the same command again to go on:\n  {command}",
+                file=sys.stderr,
+            )
+            return 1
+        if isinstance(error, OSError):
+            raise
         print(
             f"failed: {error}\nfinished members are kept; run the same command again to go on:\n  {command}",
             file=sys.stderr,

@@ -8,15 +8,19 @@ from study.command import compose, entry_point
 def main(argv: list[str]) -> int:
     """Makes the teachers that are missing; prints each one's size, FID and folder."""
     from study.cluster import connected
+    from study.damage import set_aside_damaged
     from study.executor import make_teachers, missing_teachers
     from study.layout import folders
+    from study.lease import lease
     from study.parse import study_config
     from trainables.teachers import find_teacher
 
     config = study_config(compose("config", argv))
-    if missing_teachers(config):
-        with connected(config.cluster):
-            make_teachers(config)
+    with lease(config.study_dir):
+        set_aside_damaged(config.study_dir)
+        if missing_teachers(config):
+            with connected(config.cluster):
+                make_teachers(config)
     where = folders(config.study_dir)
     for spec in config.teachers:
         teacher = find_teacher(spec, config.evaluation, where)

@@ -19,8 +19,11 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from trainables.trainee import tensors_digest
+
 METRICS = ("fid", "is_mean", "kid", "precision_", "recall")
 PRC_NEIGHBOURHOOD = 3
+_DIGEST = "sha256"
 MIN_IMAGES = PRC_NEIGHBOURHOOD + 1
 
 
@@ -122,7 +125,7 @@ def save_features(path: Path, features: Features) -> None:
     tensors = {"features": features.features.contiguous(), "logits": features.logits.contiguous()}
     try:
         with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(tensors))
+            file.write(safetensors.torch.save(tensors, {_DIGEST: _digest(features)}))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -131,6 +134,17 @@ def save_features(path: Path, features: Features) -> None:
 
 
 def load_features(path: Path) -> Features:
-    """What `save_features` wrote."""
-    tensors = safetensors.torch.load_file(path)
-    return Features(tensors["features"], tensors["logits"])
+    """What `save_features` wrote. Raises ValueError, naming the file, where it is anything else."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            found = Features(file.get_tensor("features"), file.get_tensor("logits"))
+            expected = (file.metadata() or {}).get(_DIGEST)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} does not hold features: {error}") from error
+    if expected not in (None, _digest(found)):  # None: of an earlier version
+        raise ValueError(f"{path} is damaged: its features are not those that were saved")
+    return found
+
+
+def _digest(features: Features) -> str:
+    return tensors_digest({"features": features.features, "logits": features.logits})
