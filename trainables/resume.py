@@ -1,7 +1,7 @@
 """The training state of a pack on disk, from which it goes on after a worker, a driver or the sweep was killed.
 
     <folder>/step-00000100/     state.safetensors   tensors of every member, under <train_id>/<name>
-                                members.json        steps taken; curve, seconds and marks of every member
+                                members.json        steps taken, where; curve, seconds and marks of every member
                                 complete.json       sha256 of the two, written last
     <folder>/most_members.json  how many members fit the memory at once, where not all did
 
@@ -46,7 +46,7 @@ class Checkpoints:
             return
         checkpoint = _path(self.folder, steps)
         if ranks.rank == 0:
-            _write(checkpoint, trainees, seconds, steps)
+            _write(checkpoint, trainees, seconds, {"steps": steps, **_conditions(trainees, ranks)})
             for old in _newest_first(self.folder)[_NUM_KEPT:]:
                 shutil.rmtree(old, ignore_errors=True)
         self.written(checkpoint, steps)
@@ -54,15 +54,16 @@ class Checkpoints:
     def restore(self, trainees: Sequence[Trainee], ranks: Ranks) -> tuple[int, dict[str, float]]:
         """Puts the trainees back to the newest complete checkpoint that holds them all; without one they stay new.
 
-        Returns the steps that they have taken and the seconds that each has used, by train_id. What cannot be used is
-        removed, so that it is not in the way of what comes.
+        It must come from as many ranks on the same kind of device, or the end would not be that of either. Returns the
+        steps that they have taken and the seconds that each has used, by train_id. What cannot be used is removed, so
+        that it is not in the way of what comes.
         """
         steps = 0
         if ranks.rank == 0:
             remove_temporaries(self.folder)
             wanted = {trainee.member.train_id for trainee in trainees}
             for checkpoint in _newest_first(self.folder):
-                if is_complete(checkpoint) and wanted <= set(_read(checkpoint)["members"]):
+                if is_complete(checkpoint) and _holds(checkpoint, wanted, _conditions(trainees, ranks)):
                     steps = _steps(checkpoint)
                     break
                 shutil.rmtree(checkpoint, ignore_errors=True)
@@ -101,17 +102,32 @@ def run_ids(folder: Path) -> set[str] | None:
     return None
 
 
-def _write(checkpoint: Path, trainees: Sequence[Trainee], seconds: Mapping[str, float], steps: int) -> None:
+def _conditions(trainees: Sequence[Trainee], ranks: Ranks) -> dict[str, Any]:
+    """What the bits of a training hang on beside its members."""
+    return {"world_size": ranks.world_size, "device": trainees[0].device.type, "torch": torch.__version__}
+
+
+def _holds(checkpoint: Path, train_ids: set[str], conditions: Mapping[str, Any]) -> bool:
+    found = _read(checkpoint)
+    return train_ids <= set(found["members"]) and conditions.items() <= found.items()
+
+
+def _write(
+    checkpoint: Path, trainees: Sequence[Trainee], seconds: Mapping[str, float], facts: Mapping[str, Any]
+) -> None:
     tensors: dict[str, torch.Tensor] = {}
     members: dict[str, dict[str, Any]] = {}
     for trainee in trainees:
         train_id = trainee.member.train_id
         tensors |= {f"{train_id}/{name}": tensor for name, tensor in trainee.tensors().items()}
-        facts = {"run_id": trainee.member.run_id, "seconds": seconds[train_id]}
-        members[train_id] = {**facts, **trainee.marks()}
+        members[train_id] = {
+            "run_id": trainee.member.run_id,
+            "seconds": seconds[train_id],
+            **trainee.marks(),
+        }
     with new_folder(checkpoint) as folder:
         safetensors.torch.save_file(tensors, folder / _TENSORS)
-        (folder / _MEMBERS).write_text(json.dumps({"steps": steps, "members": members}))
+        (folder / _MEMBERS).write_text(json.dumps({**facts, "members": members}))
         (folder / _COMPLETE).write_text(json.dumps(_digests(folder)))
 
 

@@ -20,6 +20,7 @@ def keep_state(study_dir: Path, pack_id: str, *run_ids: str) -> Path:
     trainees: list[Any] = [
         SimpleNamespace(
             member=SimpleNamespace(train_id=run_id, run_id=run_id, train=SimpleNamespace(steps=9)),
+            device=torch.device("cpu"),
             tensors=lambda: {"parameters": torch.zeros(3)},
             marks=lambda: {"curve": []},
         )

@@ -133,6 +133,17 @@ def test_a_checkpoint_that_lacks_a_member_is_of_no_use_and_removed(tmp_path: Pat
     assert not list((tmp_path / "pack").iterdir())
 
 
+@pytest.mark.parametrize(("condition", "other"), [("world_size", 2), ("device", "cuda"), ("torch", "1.0")])
+def test_a_checkpoint_of_other_conditions_is_of_no_use(
+    condition: str, other: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conditions = resume._conditions
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "_conditions", lambda *args: {**conditions(*args), condition: other})
+        checkpoints = interrupted(PAIR[:1], tmp_path / "pack")
+    assert train(PAIR[:1], checkpoints)[1] == [1, 2, 3, 4]
+
+
 def test_the_two_newest_are_kept_and_none_of_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     train(PAIR[:1], Checkpoints(folder, 1))
