@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,7 @@ def finished_run_ids(study_dir: Path) -> set[str]:
 
 def _bundled_run_ids(path: Path) -> list[str]:
     try:
-        found: list[str] = (
-            pq.read_table(path, columns=["run_id"], page_checksum_verification=True).column(0).to_pylist()
-        )
+        found: list[str] = pq.read_table(path, columns=["run_id"]).column(0).to_pylist()
     except (pa.ArrowException, OSError, IndexError) as error:
         raise DamagedError(path, f"not a readable Parquet file: {error}") from error
     return found
@@ -182,7 +181,7 @@ def read_curve(study_dir: Path, run_id: str) -> pa.Table:
     """The training curve of one member, columns as in CURVE_SCHEMA, by ascending step."""
     if not _RUN_ID.match(run_id):
         raise ValueError(f"run_id must be 16 hexadecimal digits but got {run_id!r}")
-    return _read(curves_dir(study_dir) / f"{run_id}.parquet", CURVE_SCHEMA)
+    return _read_curve(curves_dir(study_dir) / f"{run_id}.parquet")
 
 
 def check_one_protocol(runs: pa.Table) -> None:
@@ -202,13 +201,13 @@ def check_records(study_dir: Path) -> list[DamagedError]:
     """
     rows, curves = sorted(runs_dir(study_dir).glob("*.parquet")), sorted(curves_dir(study_dir).glob("*.parquet"))
     with ThreadPoolExecutor(max_workers=8) as pool:
-        found = [*pool.map(_damage_of_rows, rows), *pool.map(_damage_of_curve, curves)]
+        found = [*pool.map(partial(_damage, _read_rows), rows), *pool.map(partial(_damage, _read_curve), curves)]
     return [error for error in found if error is not None]
 
 
-def _damage_of_rows(path: Path) -> DamagedError | None:
+def _damage(read: Callable[[Path], pa.Table], path: Path) -> DamagedError | None:
     try:
-        _read_rows(path)
+        read(path)
     except DamagedError as error:
         return error
     except FileNotFoundError:  # compact_runs moved it
@@ -216,12 +215,8 @@ def _damage_of_rows(path: Path) -> DamagedError | None:
     return None
 
 
-def _damage_of_curve(path: Path) -> DamagedError | None:
-    try:
-        _read(path, CURVE_SCHEMA)
-    except DamagedError as error:
-        return error
-    return None
+def _read_curve(path: Path) -> pa.Table:
+    return _read(path, CURVE_SCHEMA)
 
 
 def _read_rows(path: Path) -> pa.Table:
