@@ -40,12 +40,6 @@ class Cluster:
 def connected(config: ClusterConfig) -> Iterator[Cluster]:
     """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
     require_reachable(config)
-    if config.dashboard_host not in _LOOPBACK and config.address == LOCAL:
-        print(
-            f"warning: cluster.dashboard_host={config.dashboard_host} opens the dashboard to other machines"
-            " (with Ray's token; its metrics need none)",
-            file=sys.stderr,
-        )
     environment = {**_WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
@@ -71,6 +65,12 @@ def require_reachable(config: ClusterConfig) -> None:
     """Raises ValueError when this machine is too small for one pack, or where no cluster answers; starts nothing."""
     if config.address == LOCAL:
         count_slots(config, {"CPU": os.cpu_count() or 1, "GPU": float(_num_local_gpus())})
+        if config.dashboard_host not in _LOOPBACK:
+            print(
+                f"warning: cluster.dashboard_host={config.dashboard_host} opens the dashboard to other machines"
+                " (with Ray's token; its metrics need none)",
+                file=sys.stderr,
+            )
     elif config.address != "auto":  # ray.init would try again for half a minute
         host, _, port = config.address.removeprefix("ray://").rpartition(":")
         try:

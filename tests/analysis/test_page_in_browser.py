@@ -46,6 +46,8 @@ document.body.setAttribute("data-seen", JSON.stringify(seen));
 </script>
 """
 
+TAGS = {"study": "<script>alert(2)</script>", "device": "<img src=x onerror=alert(3)>", "torch": "<script>alert(4)"}
+
 pytestmark = [pytest.mark.full, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")]
 
 
@@ -54,7 +56,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The page of a full study, with a method that is named like a tag, and of the paper's table."""
     folder = tmp_path_factory.mktemp("pages")
     rows = toy_rows()
-    rows += [make_row("<script>alert(1)</script>", "small", seed, 70.0 + seed) for seed in range(5)]
+    rows += [make_row("<script>alert(1)</script>", "small", seed, 70.0 + seed, **TAGS) for seed in range(5)]
     write_study(folder / "study", rows + search_rows() + ablation_rows())
     write_evaluation_files(folder / "study", rows)
     reports = {
@@ -105,5 +107,6 @@ def test_the_page_fits_and_nothing_fails(
     dark = sum(map(int, re.findall(r"\d+", str(seen["background"]))[:3])) < 384
     assert dark == (scheme == "dark")
     if name == "study":
-        assert "<script>alert(1)" not in document
+        assert "<script>alert(" not in document
+        assert "<img src=x" not in document
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in document

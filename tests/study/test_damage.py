@@ -1,0 +1,155 @@
+"""Whatever is damaged in a study directory is named, set aside, and missing afterwards, so that the sweep redoes it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from analysis.records import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
+from study.damage import set_aside_damaged
+from trainables.checkpoint import TrainedStudent, save_model, save_student
+from trainables.metrics import Features, load_features, save_features
+from trainables.models import build_model
+from trainables.specs import ModelSpec
+from trainables.trainee import weights_digest
+
+RUN_ID, TRAIN_ID, TEACHER_ID = "a" * 16, "b" * 16, "c" * 16
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+MODEL = ModelSpec(
+    name="tiny",
+    model_class="UNet2DModel",
+    config={
+        "block_out_channels": [2],
+        "down_block_types": ["DownBlock2D"],
+        "up_block_types": ["UpBlock2D"],
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+        "add_attention": False,
+    },
+)
+
+
+@pytest.fixture
+def study_dir(tmp_path: Path) -> Path:
+    """A study of one member, with all that is kept of it."""
+    model = build_model(MODEL, (1, 8, 8), seed=0)
+    digest = weights_digest(model)
+    save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID)
+    save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", {"digest": digest, "evaluations": {}})
+    save_features(tmp_path / "reference" / "r.safetensors", Features(torch.randn(8, 4), torch.randn(8, 3)))
+    kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
+    row: dict[str, Any] = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
+    del row["schema_version"]
+    row |= {"run_id": RUN_ID, "train_id": TRAIN_ID, "status": "ok", "phase": "grid"}
+    write_run(tmp_path, row, [{"step": 0, "loss": 1.0}])
+    (tmp_path / "samples").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)).save(
+        tmp_path / "samples" / f"{RUN_ID}.png"
+    )
+    np.savez_compressed(tmp_path / "samples" / f"{RUN_ID}.npz", squared_error=np.arange(64.0))
+    (tmp_path / "study.yaml").write_text("study: x\n")
+    return tmp_path
+
+
+def files(study_dir: Path) -> set[str]:
+    return {str(path.relative_to(study_dir)) for path in study_dir.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_moved_where_nothing_is_damaged(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(study_dir)
+    set_aside_damaged(study_dir)
+    assert files(study_dir) == before
+    assert capsys.readouterr().err == ""
+
+
+def empty(content: bytes) -> bytes:
+    return b""
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0x10]) + content[middle + 1 :]
+
+
+def foreign(content: bytes) -> bytes:
+    return b"another program's"
+
+
+ROW = f"records/runs/{RUN_ID}.parquet"
+CASES = [  # the file that is damaged, what is moved with it
+    (ROW, [ROW]),
+    (f"records/curves/{RUN_ID}.parquet", [f"records/curves/{RUN_ID}.parquet", ROW]),
+    (f"samples/{RUN_ID}.png", [f"samples/{RUN_ID}.png", ROW]),
+    (f"samples/{RUN_ID}.npz", [f"samples/{RUN_ID}.npz", ROW]),
+    (f"students/{TRAIN_ID}/{WEIGHTS}", [f"students/{TRAIN_ID}"]),
+    (f"teachers/{TEACHER_ID}/{WEIGHTS}", [f"teachers/{TEACHER_ID}"]),
+    ("reference/r.safetensors", ["reference/r.safetensors"]),
+]
+JSON_CASES = [
+    (f"students/{TRAIN_ID}/training.json", [f"students/{TRAIN_ID}"]),
+    (f"students/{TRAIN_ID}/config.json", [f"students/{TRAIN_ID}"]),
+    (f"teachers/{TEACHER_ID}/teacher.json", [f"teachers/{TEACHER_ID}"]),
+    ("study.yaml", ["study.yaml"]),
+]
+ALL = [(*case, damage) for case in CASES for damage in (empty, cut, flip, foreign)]
+ALL += [(*case, damage) for case in JSON_CASES for damage in (empty, foreign)]
+
+
+@pytest.mark.parametrize(("name", "moved", "damage"), ALL)
+def test_damage_is_named_and_set_aside(
+    name: str,
+    moved: list[str],
+    damage: Callable[[bytes], bytes],
+    study_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = study_dir / name
+    path.write_bytes(damage(path.read_bytes()))
+    before = files(study_dir)
+    set_aside_damaged(study_dir)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(moved)
+    for place, line in zip(moved, lines, strict=True):
+        assert f"damaged, moved to {study_dir / 'damaged' / place} and made again" in line
+        assert not (study_dir / place).exists()
+    kept = {one.removeprefix("damaged/") for one in files(study_dir)}
+    assert kept == before, "nothing is lost"
+    set_aside_damaged(study_dir)
+    assert capsys.readouterr().err == ""
+    assert finished_run_ids(study_dir) == (set() if ROW in moved else {RUN_ID})
+
+
+def test_a_second_damage_of_the_same_name_does_not_replace_the_first(study_dir: Path) -> None:
+    for content in (b"first", b"second"):
+        (runs_dir(study_dir) / f"{RUN_ID}.parquet").write_bytes(content)
+        set_aside_damaged(study_dir)
+    aside = study_dir / "damaged" / "records" / "runs"
+    assert sorted(path.read_bytes() for path in aside.iterdir()) == [b"first", b"second"]
+
+
+def test_a_flipped_byte_of_the_features_is_found_or_changes_nothing(study_dir: Path) -> None:
+    path = study_dir / "reference" / "r.safetensors"
+    content, original = path.read_bytes(), load_features(path)
+    for position in range(0, len(content), 3):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x01]) + content[position + 1 :])
+        try:
+            found = load_features(path)
+        except ValueError:
+            continue
+        assert torch.equal(found.features, original.features), position
+        assert torch.equal(found.logits, original.logits), position
+
+
+def test_leftovers_of_a_killed_writer_are_no_damage(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (curves_dir(study_dir) / ".x.tmp").write_bytes(b"")
+    (study_dir / "students" / ".x.tmp").mkdir()
+    set_aside_damaged(study_dir)
+    assert capsys.readouterr().err == ""
