@@ -7,7 +7,6 @@ somebody watches, so no clocks are compared; where its process was on this machi
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
@@ -23,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records import finished_run_ids
+from study.disk import full_disk
 
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 20.0  # without a beat: a machine that stands still for so long has lost its lease
 _SINCE = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def lease(
     try:
         made = [folder for folder in (study_dir, *study_dir.parents) if not folder.exists()]
         study_dir.mkdir(parents=True, exist_ok=True)
-        _take(study_dir, token, stale_seconds)
+        handle = _take(study_dir, token, stale_seconds)
     except OSError as error:
         if full_disk(error):
             raise
@@ -51,13 +50,14 @@ def lease(
             f"study_dir must be a directory that can be written but {study_dir} cannot: {error.strerror}"
         ) from error
     stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(_path(study_dir), token, beat_seconds, stop), daemon=True)
+    beating = threading.Thread(target=_beat, args=(_path(study_dir), handle, token, beat_seconds, stop), daemon=True)
     beating.start()
     try:
         yield
     finally:
         stop.set()
         beating.join()
+        os.close(handle)
         if _token(_read(_path(study_dir))) == token:
             _path(study_dir).unlink(missing_ok=True)
         with suppress(OSError):
@@ -65,27 +65,26 @@ def lease(
                 folder.rmdir()
 
 
-def full_disk(error: BaseException) -> bool:
-    """Whether an error, here or in a worker whose traceback it holds, says that there is no room or quota left."""
-    return any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in _NO_SPACE)
-
-
 def _path(study_dir: Path) -> Path:
     return study_dir / "sweep.lease"
 
 
-def _take(study_dir: Path, token: str, stale_seconds: float) -> None:
+def _take(study_dir: Path, token: str, stale_seconds: float) -> int:
+    """The lease, open for its beats: they go to this file, also when another one has come to its place."""
     path = _path(study_dir)
-    content = _content(token, 0)
     while True:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             _remove_stale(path, _wait_until_stale(study_dir, stale_seconds), token)
             continue
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        return
+        try:
+            _write(handle, token, 0)
+        except OSError:
+            os.close(handle)
+            path.unlink()
+            raise
+        return handle
 
 
 def _wait_until_stale(study_dir: Path, stale_seconds: float) -> bytes | None:
@@ -120,7 +119,7 @@ def _remove_stale(path: Path, stale: bytes | None, token: str) -> None:
     aside.unlink()
 
 
-def _beat(path: Path, token: str, seconds: float, stop: threading.Event) -> None:
+def _beat(path: Path, handle: int, token: str, seconds: float, stop: threading.Event) -> None:
     beat = missed = 0
     while not stop.wait(seconds):
         beat += 1
@@ -134,23 +133,23 @@ def _beat(path: Path, token: str, seconds: float, stop: threading.Event) -> None
                     return
                 continue
             missed = 0
-            with path.open("r+b") as file:
-                file.write(_content(token, beat))
+            _write(handle, token, beat)
 
 
-def _content(token: str, beat: int) -> bytes:
-    """Of the same length at every beat, so that it is overwritten in place."""
+def _write(handle: int, token: str, beat: int) -> None:
+    """Overwrites the lease in place: it is of the same length at every beat."""
     facts = {"host": socket.gethostname(), "pid": os.getpid(), "process": _process(os.getpid()), "since": _SINCE}
-    return json.dumps({**facts, "token": token, "beat": f"{beat:012d}"}).encode()
+    os.pwrite(handle, json.dumps({**facts, "token": token, "beat": f"{beat:012d}"}).encode(), 0)
+    os.fsync(handle)  # on NFS others see it only then
 
 
 def _process(pid: int) -> str | None:
     """The process for good: machine as booted, pid namespace and start time; None where it is gone or not Linux."""
     try:
         booted = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{booted} {Path('/proc/self/ns/pid').readlink()} {started}"
-    except (OSError, IndexError):
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state == "Z" else f"{booted} {Path('/proc/self/ns/pid').readlink()} {facts[18]}"
+    except (OSError, ValueError, IndexError):
         return None
 
 

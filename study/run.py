@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from omegaconf import DictConfig
@@ -11,8 +12,9 @@ from analysis.report import write_report
 from study import plan
 from study.cluster import connected
 from study.config import StudyConfig
-from study.damage import set_aside_damaged
-from study.estimate import describe_seconds, estimate_disk, measure_costs, most_members, require_disk
+from study.damage import is_damaged, set_aside_damaged
+from study.disk import estimate_disk, require_disk
+from study.estimate import describe_seconds, measure_costs, most_members
 from study.executor import make_job, make_teachers, missing_teachers, run_packs
 from study.failure import MemberFailedError, describe_failure
 from study.layout import report_dir
@@ -29,56 +31,74 @@ def run_study(cfg: DictConfig, command: str) -> int:
     Raises ValueError before anything is started, RuntimeError when a member fails for good.
     """
     config = study_config(cfg)
-    with lease(config.study_dir):
-        return _run_alone(cfg, config, command)
-
-
-def _run_alone(cfg: DictConfig, config: StudyConfig, command: str) -> int:
-    remove_orphans(config.study_dir)
-    set_aside_damaged(config.study_dir)
-    planned = plan.members(config) if config.tuning is None else []
-    finished = finished_run_ids(config.study_dir)
-    missing = [member for member in planned if member.run_id not in finished]
-    print(f"study {config.study} in {config.study_dir}: {_describe_plan(config, len(planned), len(missing))}")
-    if missing or (config.tuning is not None and not tuning_is_finished(config)):
-        try:
-            _run(cfg, config, planned, finished)
-        except MemberFailedError as error:
-            raise RuntimeError(describe_failure(error, config, command)) from error
-        remove_orphans(config.study_dir)
-    if not (config.study_dir / "study.yaml").exists():
-        write_study_yaml(cfg, config.study_dir)
+    if is_damaged(config.study_dir) or not _is_finished(config):
+        with lease(config.study_dir):
+            set_aside_damaged(config.study_dir)
+            remove_orphans(config.study_dir)
+            _run_missing(cfg, config, command)
+            remove_orphans(config.study_dir)
+    else:
+        print(_describe_plan(config))
+        with suppress(ValueError), lease(config.study_dir):  # beside a sweep: nothing is in the way of a report
+            remove_orphans(config.study_dir)
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")
     return 0
 
 
-def _describe_plan(config: StudyConfig, num_planned: int, num_missing: int) -> str:
+def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
+    print(_describe_plan(config))
+    write_study_yaml(cfg, config.study_dir)
+    if _is_finished(config):
+        return
+    try:
+        _run(config, plan.members(config) if config.tuning is None else [])
+    except MemberFailedError as error:
+        raise RuntimeError(describe_failure(error, config, command)) from error
+
+
+def _is_finished(config: StudyConfig) -> bool:
     if config.tuning is not None:
-        return describe_tuning(config)
+        return tuning_is_finished(config)
+    return {member.run_id for member in plan.members(config)} <= finished_run_ids(config.study_dir)
+
+
+def _describe_plan(config: StudyConfig) -> str:
+    start = f"study {config.study} in {config.study_dir}:"
+    if config.tuning is not None:
+        return f"{start} {describe_tuning(config)}"
+    planned = {member.run_id for member in plan.members(config)}
+    num_missing = len(planned - finished_run_ids(config.study_dir))
     return (
-        f"{num_planned} members"
+        f"{start} {len(planned)} members"
         f" ({len(config.teachers)} teachers, {len(config.methods)} methods, {len(config.seeds)} seeds),"
-        f" {num_planned - num_missing} finished, {num_missing} to run"
+        f" {len(planned) - num_missing} finished, {num_missing} to run"
     )
 
 
-def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member], finished: set[str]) -> None:
+def _run(config: StudyConfig, planned: list[Member]) -> None:
+    finished = finished_run_ids(config.study_dir)
+
+    def packs_of(config: StudyConfig) -> tuple[list[plan.Pack], list[plan.Pack]]:
+        """What to run, and what the costs are like."""
+        packs = plan.unfinished(plan.packs(planned, config.max_members), finished)
+        return packs, packs if config.tuning is None else planned_packs(config)
+
+    missing = missing_teachers(config)
+    require_disk(config.study_dir, estimate_disk(config, missing, packs_of(config)[1], num_slots=0))
     with connected(config.cluster) as cluster:
         if config.max_members is None:
             config = replace(config, max_members=most_members(config, cluster.worker_memory_bytes))
-        packs = plan.unfinished(plan.packs(planned, config.max_members), finished)
+        packs, like = packs_of(config)
         print(
             f"cluster: {config.cluster.address}, {cluster.num_slots} packs at once; dashboard: {cluster.dashboard_url}"
         )
-        missing, costs = missing_teachers(config), measure_costs(config)
-        like = packs if config.tuning is None else planned_packs(config)
+        costs = measure_costs(config)
         seconds = costs.total_seconds(like, missing, cluster.num_slots)
         disk = estimate_disk(config, missing, like, cluster.num_slots)
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
         require_disk(config.study_dir, disk)
-        write_study_yaml(cfg, config.study_dir)
         make_teachers(config)
         if config.tuning is None:
             run_packs(make_job(config, "grid"), packs, cluster, costs.seconds)

@@ -8,12 +8,12 @@ import shlex
 import sys
 
 from study.command import compose, entry_point
-from study.lease import full_disk
 
 
 def main(argv: list[str]) -> int:
     """Runs the study that the Hydra overrides in argv describe. Exit code 0 done, 1 failed, 130 interrupted."""
     from study import run
+    from study.disk import full_disk
 
     cfg = compose("config", argv)
     command = shlex.join(["python", "-m", "study.sweep", *argv])
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 130
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # a full disk has many faces
         if full_disk(error):
             print(
                 f"failed: the disk of the study is full ({os.strerror(errno.ENOSPC)}); finished members are kept;"
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
                 file=sys.stderr,
             )
             return 1
-        if isinstance(error, OSError):
+        if not isinstance(error, RuntimeError):
             raise
         print(
             f"failed: {error}\nfinished members are kept; run the same command again to go on:\n  {command}",

@@ -1,6 +1,8 @@
 """Keeps trained students: safetensors and JSON, written to a temporary folder and renamed, never unpickled."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from trainables.models import load_model
 from trainables.trainee import Trainee, weights_digest
 
 _FACTS = "training.json"
+_SEAL = "sha256_of_the_above"
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,14 @@ def save_student(student: TrainedStudent, folder: Path) -> None:
 
 
 def load_student(folder: Path) -> TrainedStudent | None:
-    """The student that `save_student` kept, or None. Raises ValueError when its weights are not the saved ones."""
-    if not (folder / _FACTS).exists():
+    """The student that `save_student` kept, or None. Raises ValueError when it is not what was saved."""
+    if not folder.exists():
         return None
-    try:
-        facts = json.loads((folder / _FACTS).read_text())
-    except ValueError as error:
-        raise ValueError(f"{folder / _FACTS} is damaged: {error}; remove {folder.name} to train it again") from error
+    facts = read_facts(folder, _FACTS)
+    check_files(folder, facts)
     model = load_model(folder, dtype=getattr(torch, facts["dtype"])).eval().requires_grad_(False)
     if weights_digest(model) != facts["digest"]:
-        raise ValueError(
-            f"{folder} is damaged: its weights are not those it was saved with; remove it to train it again"
-        )
+        raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
     curve, stopped = facts["curve"], facts.get("stopped_at_step")
     return TrainedStudent(folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped)
 
@@ -74,4 +73,38 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any])
         return
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
-        (temporary / facts_name).write_text(json.dumps(facts, indent=1))
+        files = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
+        (temporary / facts_name).write_bytes(sealed({**facts, "files": files}))
+
+
+def sealed(facts: Mapping[str, Any]) -> bytes:
+    """The facts as JSON with a sha256 of themselves, by which `read_facts` knows them again."""
+    return json.dumps({**facts, _SEAL: _facts_digest(facts)}, indent=1).encode()
+
+
+def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
+    """The facts of a saved model. Raises ValueError when they are not there or not what was written."""
+    path = folder / facts_name
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        if facts.pop(_SEAL, None) not in (None, _facts_digest(facts)):  # None: of an earlier version
+            raise ValueError("its content is not what was written")
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return facts
+
+
+def check_files(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Raises ValueError naming a file of the model that is not the one that was saved."""
+    for name, digest in facts.get("files", {}).items():
+        if not (folder / name).is_file() or _digest(folder / name) != digest:
+            raise ValueError(f"{folder / name} is damaged: it is not what was saved")
+
+
+def _facts_digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

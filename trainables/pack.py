@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from trainables.checkpoint import TrainedStudent, load_student, save_student
+from trainables.damage import set_aside
 from trainables.data import load_images
 from trainables.early_stopping import Measure, judge
 from trainables.evaluate import Evaluation, Evaluator
@@ -85,9 +86,9 @@ def run_pack(
     """Trains the members side by side, evaluates each, and gives every finished one to the sink.
 
     Members must share their teacher, data and budget. A student that folders.students already holds is evaluated and
-    not trained again; training goes on from the newest of the checkpoints, which are removed at the end. A pack that
-    does not fit the memory is trained in parts. In a group of ranks every rank trains its share of each batch, and
-    evaluates every world_size-th member.
+    not trained again, unless it is damaged: then it is set aside. Training goes on from the newest of the checkpoints,
+    which are removed at the end. A pack that does not fit the memory is trained in parts. In a group of ranks every
+    rank trains its share of each batch, and evaluates every world_size-th member.
 
     Raises ValueError when the members do not belong in one pack, MemberError when one of them fails.
     """
@@ -111,6 +112,10 @@ def run_pack(
         measure=partial(_measure_fid, evaluator),
         checkpoints=checkpoints,
     )
+    if ranks.rank == 0:
+        for member in members:
+            _set_aside_if_damaged(folders.students / member.train_id)
+    ranks.wait()
     trained: dict[str, TrainedStudent | None] = {}
     for member in members:
         with blamed_on(member):
@@ -128,6 +133,13 @@ def run_pack(
     if checkpoints is not None:
         ranks.wait()
         checkpoints.remove()
+
+
+def _set_aside_if_damaged(student: Path) -> None:
+    try:
+        load_student(student)
+    except Exception as error:  # broken JSON and weights fail to load in whatever way
+        set_aside(student, student.parent.parent, str(error))
 
 
 def _evaluated(

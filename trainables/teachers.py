@@ -1,15 +1,15 @@
 """Teachers that a study trains itself: once, kept as diffusers models, found again by content."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from trainables.atomic import new_file
-from trainables.checkpoint import save_model
+from trainables.checkpoint import check_files, read_facts, save_model, sealed
 from trainables.data import image_shape, load_images
 from trainables.evaluate import Evaluator
 from trainables.losses.methods import METHODS
@@ -18,9 +18,10 @@ from trainables.pack import Folders, Progress, train_pack
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
 from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
-from trainables.trainee import weights_digest
+from trainables.trainee import tensors_digest
 
 _FACTS = "teacher.json"
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,29 +91,27 @@ def make_teacher(
         save_model(trained.model, folder, _FACTS, facts)
     if checkpoints is not None:
         checkpoints.remove()
+    saved = check_teacher(folder)
     model = load_model(folder, dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
-    saved = _read_facts(folder)
-    assert saved is not None
-    if weights_digest(model) != saved["digest"]:
-        raise ValueError(
-            f"{folder} is damaged: its weights are not those it was saved with; remove it to train it again"
-        )
     evaluator = Evaluator(evaluation, spec.data, images, folders.reference, torch_device)
     metrics = dict(evaluator(model).metrics)
     _write_facts(folder, {**saved, "evaluations": {**saved["evaluations"], content_id(evaluation.identity()): metrics}})
 
 
-def _read_facts(folder: Path) -> dict[str, Any] | None:
-    path = folder / _FACTS
-    if not path.exists():
-        return None
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; remove {folder.name} to train the teacher again") from error
+def check_teacher(folder: Path) -> dict[str, Any]:
+    """What is known of a teacher that is there. Raises ValueError when it is not the one that was saved."""
+    facts = read_facts(folder, _FACTS)
+    check_files(folder, facts)
+    tensors = safetensors.torch.load_file(folder / _WEIGHTS)
+    if tensors_digest(tensors) != facts["digest"]:
+        raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
     return facts
 
 
 def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     with new_file(folder / _FACTS) as file:
-        file.write(json.dumps(facts, indent=1).encode())
+        file.write(sealed(facts))
+
+
+def _read_facts(folder: Path) -> dict[str, Any] | None:
+    return read_facts(folder, _FACTS) if folder.exists() else None

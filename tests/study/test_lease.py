@@ -16,10 +16,6 @@ from study.lease import lease
 HOLD = "import sys, time, pathlib; from study.lease import lease\nwith lease(pathlib.Path(sys.argv[1])): {}"
 
 
-def beats(path: Path) -> str:
-    return json.loads((path / "sweep.lease").read_text())["beat"]
-
-
 def test_the_second_says_who_is_first(tmp_path: Path) -> None:
     with lease(tmp_path, beat_seconds=0.05):
         host = os.uname().nodename
@@ -111,7 +107,8 @@ def test_of_many_at_once_one_wins(stale: bool, tmp_path: Path) -> None:
     assert len(refused) == 5
 
 
-@pytest.mark.parametrize("module", ["study.sweep", pytest.param("study.teachers", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("module", ["study.sweep", "study.teachers"])
 def test_a_second_process_ends_with_exit_code_2_and_one_line(module: str, tmp_path: Path) -> None:
     with lease(tmp_path):
         command = [sys.executable, "-m", module, f"study_dir={tmp_path}"]

@@ -49,7 +49,7 @@ def test_changed_weights_are_named(folder: Path) -> None:
     tensors = safetensors.torch.load_file(folder / WEIGHTS)
     tensors["conv_out.bias"] += 1e-6
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
-    with pytest.raises(ValueError, match=f"{folder} is damaged: .* remove it to train it again"):
+    with pytest.raises(ValueError, match=f"{folder / WEIGHTS} is damaged"):
         load_student(folder)
 
 

@@ -73,7 +73,7 @@ def test_changed_weights_are_named(folders: Folders) -> None:
     with torch.no_grad():
         model.conv_out.bias += 1
     model.save_pretrained(folder)
-    with pytest.raises(ValueError, match=f"{folder} is damaged: .* remove it to train it again"):
+    with pytest.raises(ValueError, match=f"{folder}/.* is damaged"):
         make_teacher(spec, evaluation_spec(sampler_steps=3), folders)
 
 
@@ -82,7 +82,7 @@ def test_facts_that_are_cut_off_are_named(folders: Folders) -> None:
     folder = folders.teachers / spec.teacher_id
     folder.mkdir(parents=True)
     (folder / "teacher.json").write_text(json.dumps({"params": 3})[:-2])
-    with pytest.raises(ValueError, match=rf"teacher\.json is damaged: .* remove {spec.teacher_id} to train"):
+    with pytest.raises(ValueError, match=r"teacher\.json is damaged"):
         find_teacher(spec, evaluation_spec(), folders)
 
 
