@@ -1,10 +1,8 @@
 """The cost model: one measured step of each model, times the plan. It splits the packs and says how long they take."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -16,7 +14,6 @@ from trainables.sample import micro_batch_size
 from trainables.specs import ModelSpec, TeacherSpec
 
 _SECONDS_PER_GROUP = 12.0  # processes of a worker group: start, imports, shutdown
-_BLOCK = 4096  # bytes: no file takes less
 _LOSS_AND_UPDATE = 1.2  # a member's step against forward and backward alone
 
 
@@ -61,56 +58,6 @@ def most_members(config: StudyConfig, memory_bytes: float) -> int:
     """
     kept = 5 * count(config.student, image_shape(config.data)).params
     return max(1, int(memory_bytes / 2 / (kept * getattr(torch, config.train.precision).itemsize)))
-
-
-@dataclass(frozen=True)
-class DiskNeed:
-    """Bytes that the rest of a study will write, roughly; each file takes a block of 4 KiB at least."""
-
-    teachers: int
-    students: int
-    samples: int
-    records: int
-    checkpoints: int  # while packs run
-
-    @property
-    def total(self) -> int:
-        return sum(vars(self).values())
-
-    def __str__(self) -> str:
-        parts = ", ".join(f"{name} {describe_bytes(value)}" for name, value in vars(self).items() if value)
-        return f"about {describe_bytes(self.total)} of disk ({parts or 'nothing'})"
-
-
-def estimate_disk(
-    config: StudyConfig, missing: Sequence[TeacherSpec], packs: Sequence[Pack], num_slots: int
-) -> DiskNeed:
-    """What missing teachers and packs write. A member's state is its weights, two moments of Adam and the EMA."""
-    shape = image_shape(config.data)
-    num_members, size = sum(len(pack.members) for pack in packs), getattr(torch, config.train.precision).itemsize
-    student = count(config.student, shape).params * size
-    teachers = [count(spec.model, shape).params * size for spec in missing]
-    at_once = sum(sorted((len(pack.members) for pack in packs), reverse=True)[:num_slots])
-    states = 4 * max(student * at_once, sum(sorted(teachers, reverse=True)[:num_slots]))
-    pixels = shape[0] * shape[1] * shape[2]
-    return DiskNeed(
-        teachers=sum(teachers) + 3 * _BLOCK * len(teachers),
-        students=num_members * (student + 6 * _BLOCK),
-        samples=num_members * (2 * _BLOCK + 64 * pixels + 10 * 8 * pixels),
-        records=num_members * 12 * _BLOCK,
-        checkpoints=3 * states if config.checkpoint_every_steps else 0,  # two are kept while one is written
-    )
-
-
-def require_disk(study_dir: Path, need: DiskNeed) -> None:
-    """Raises ValueError when the file system of the study has less room than it needs."""
-    free = shutil.disk_usage(study_dir).free
-    if need.total > free:
-        raise ValueError(f"study_dir={study_dir} needs {need}, but its file system has {describe_bytes(free)} left")
-
-
-def describe_bytes(num: int) -> str:
-    return f"{num / 1e9:.1f} GB" if num >= 1e9 else f"{max(1, round(num / 1e6))} MB"
 
 
 def describe_seconds(seconds: float) -> str:
