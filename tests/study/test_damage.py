@@ -89,13 +89,11 @@ CASES = [  # the file that is damaged, what is moved with it
     (f"records/curves/{RUN_ID}.parquet", [f"records/curves/{RUN_ID}.parquet", ROW]),
     (f"samples/{RUN_ID}.png", [f"samples/{RUN_ID}.png", ROW]),
     (f"samples/{RUN_ID}.npz", [f"samples/{RUN_ID}.npz", ROW]),
-    (f"students/{TRAIN_ID}/{WEIGHTS}", [f"students/{TRAIN_ID}"]),
     (f"teachers/{TEACHER_ID}/{WEIGHTS}", [f"teachers/{TEACHER_ID}"]),
     ("reference/r.safetensors", ["reference/r.safetensors"]),
 ]
 JSON_CASES = [
-    (f"students/{TRAIN_ID}/training.json", [f"students/{TRAIN_ID}"]),
-    (f"students/{TRAIN_ID}/config.json", [f"students/{TRAIN_ID}"]),
+    (f"teachers/{TEACHER_ID}/config.json", [f"teachers/{TEACHER_ID}"]),
     (f"teachers/{TEACHER_ID}/teacher.json", [f"teachers/{TEACHER_ID}"]),
     ("study.yaml", ["study.yaml"]),
 ]
@@ -125,6 +123,15 @@ def test_damage_is_named_and_set_aside(
     set_aside_damaged(study_dir)
     assert capsys.readouterr().err == ""
     assert finished_run_ids(study_dir) == (set() if ROW in moved else {RUN_ID})
+
+
+def test_damaged_training_state_is_named_and_set_aside(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = study_dir / "checkpoints" / "pack" / "step-00000005"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "complete.json").write_text("{}")
+    set_aside_damaged(study_dir)
+    assert str(checkpoint) in capsys.readouterr().err
+    assert (study_dir / "damaged" / "checkpoints" / "pack" / checkpoint.name / "complete.json").exists()
 
 
 def test_a_second_damage_of_the_same_name_does_not_replace_the_first(study_dir: Path) -> None:
