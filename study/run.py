@@ -49,11 +49,11 @@ def run_study(cfg: DictConfig, command: str) -> int:
 
 def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
     print(_describe_plan(config))
-    write_study_yaml(cfg, config.study_dir)
     if _is_finished(config):
+        write_study_yaml(cfg, config.study_dir)
         return
     try:
-        _run(config, plan.members(config) if config.tuning is None else [])
+        _run(cfg, config, plan.members(config) if config.tuning is None else [])
     except MemberFailedError as error:
         raise RuntimeError(describe_failure(error, config, command)) from error
 
@@ -77,7 +77,7 @@ def _describe_plan(config: StudyConfig) -> str:
     )
 
 
-def _run(config: StudyConfig, planned: list[Member]) -> None:
+def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
     finished = finished_run_ids(config.study_dir)
 
     def packs_of(config: StudyConfig) -> tuple[list[plan.Pack], list[plan.Pack]]:
@@ -99,6 +99,7 @@ def _run(config: StudyConfig, planned: list[Member]) -> None:
         disk = estimate_disk(config, missing, like, cluster.num_slots)
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
         require_disk(config.study_dir, disk)
+        write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
         make_teachers(config)
         if config.tuning is None:
             run_packs(make_job(config, "grid"), packs, cluster, costs.seconds)
