@@ -17,6 +17,7 @@ from study.cluster import Cluster
 from study.config import ClusterConfig, StudyConfig
 from study.failure import MemberFailedError
 from study.layout import checkpoints_dir, folders, ray_dir
+from study.places import freeing_places
 from study.plan import Pack, shares
 from study.progress import bar, describe_packs, make_board, report
 from study.searcher import PackSearcher, PackSource, PlannedPacks
@@ -147,7 +148,7 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
         failure_config=tune.FailureConfig(max_failures=NO_LIMIT),
     )
     trainable = tune.with_resources(tune.with_parameters(run_trial, launch=job.launch), _DRIVER_RESOURCES)
-    with redirect_stdout(io.StringIO()):  # Tune announces itself whatever its verbosity
+    with freeing_places(), redirect_stdout(io.StringIO()):  # Tune announces itself whatever its verbosity
         results = tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     for failed in (result.metrics for result in results if result.metrics and result.metrics.get("error")):
         if failed["run_id"] is None:

@@ -1,0 +1,65 @@
+"""Frees the places that killed controllers of Ray Train hold in the cluster.
+
+Ray itself does so for a controller that is killed after its workers have started, and asks for it by a detached actor.
+The places of one that is killed before that, or together with its sweep, are held for ever: a study would wait for them
+without end. Such a placement group is known by that there is no actor in it, not even one that is about to start.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray._raylet import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.state import list_actors, list_jobs, list_placement_groups
+
+_SECONDS_BETWEEN = 15.0  # an actor is in its group milliseconds after the group is there
+_LIMIT = 10_000
+_OVER = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+@contextmanager
+def freeing_places() -> Iterator[None]:
+    """Frees, while the block runs, what was without actors at two looks in a row: of this job, or of one that ended."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        before: set[str] = set()
+        while not stop.wait(_SECONDS_BETWEEN):
+            try:
+                now = empty_places()
+                for group_id in set() if stop.is_set() else now & before:
+                    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))
+                before = now
+            except Exception:  # the dashboard that answers may be slow or away: the next look will do
+                before = set()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=1.0)  # a cluster without a dashboard answers late
+
+
+def empty_places() -> set[str]:
+    """Ids of the placement groups for workers, of this job or of jobs that are over, that have no actor."""
+    context = ray.get_runtime_context()
+    address = context.gcs_address
+    jobs = {context.get_job_id(), *(job.job_id for job in list_jobs(address=address) if job.status in _OVER)}
+    # Groups before actors: an actor that has started meanwhile is seen.
+    groups = list_placement_groups(address=address, filters=[("state", "=", "CREATED")], detail=True, limit=_LIMIT)
+    actors = list_actors(address=address, filters=[("state", "!=", "DEAD")], detail=True, limit=_LIMIT)
+    taken = {actor.placement_group_id for actor in actors}
+    return {
+        group.placement_group_id
+        for group in groups
+        if group.creator_job_id in jobs
+        and not group.is_detached
+        and group.placement_group_id not in taken
+        and any("CPU" in bundle["unit_resources"] for bundle in group.bundles)  # a driver's has none
+    }
