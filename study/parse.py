@@ -195,6 +195,10 @@ def _path(key: str, value: Any) -> Path:
     text = require_text(key, value, "a path")
     if not text.isprintable():
         raise ValueError(f"{key} must be a path of printable characters but got {text!r}")
+    try:
+        Path(text).exists()  # says no where there is nothing, and raises where there can be nothing
+    except OSError as error:
+        raise ValueError(f"{key} must be a path that there can be but got {text}: {error.strerror}") from error
     return Path(text)
 
 
