@@ -3,11 +3,12 @@
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_sweep import Sweep, sweep_command
+from tiny_sweep import sweep_command
 
 from analysis.records import finished_run_ids
 from study import plan
@@ -62,23 +63,28 @@ def test_the_message_has_the_whole_context(config: StudyConfig) -> None:
 
 
 @pytest.mark.full
-def test_a_member_that_fails_stops_the_sweep_and_leaves_the_others(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_member_that_fails_stops_the_sweep_and_leaves_the_others(cluster_address: str, tmp_path: Path) -> None:
     overrides = ("teachers=[unet_16]", "methods=[diffusion_only,out_kd]", "seeds=[0]")
     members = plan.members(study_config(compose("config", sweep_command(tmp_path, *overrides)[3:])))
     victim = next(member for member in members if member.teacher is not None)
     in_the_way = tmp_path / "samples" / f"{victim.run_id}.png"
-    in_the_way.mkdir(parents=True)  # its samples cannot be written
 
-    result = sweep(tmp_path, *overrides)
-    assert result.returncode == 1, result.stderr
-    assert f"failed: member {victim.run_id} (out_kd, teacher unet_16, seed {victim.seed}) failed twice" in result.stderr
-    assert "IsADirectoryError" in result.stderr
+    command = sweep_command(tmp_path, f"cluster.address={cluster_address}", *overrides)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "study.yaml").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        in_the_way.mkdir(parents=True)  # after damage was looked for: its samples cannot be written
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    assert f"failed: member {victim.run_id} (out_kd, teacher unet_16, seed {victim.seed}) failed twice" in errors
+    assert "IsADirectoryError" in errors
     finished = finished_run_ids(tmp_path)
     assert victim.run_id not in finished
     assert finished < {member.run_id for member in members}
 
     in_the_way.rmdir()
-    lines = result.stderr.splitlines()
+    lines = errors.splitlines()
     command = [sys.executable, *shlex.split(lines[lines.index("it alone:") + 1])[1:]]
     alone = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert alone.returncode == 0, alone.stderr
