@@ -48,10 +48,15 @@ class Times:
 
 
 def take_turns(
-    runs: Mapping[str, Callable[[], object]], options: Options, *, repeats: int | None = None, inner: int = 1
+    runs: Mapping[str, Callable[[], object]],
+    options: Options,
+    *,
+    repeats: int | None = None,
+    inner: int = 1,
+    warm_up: bool = True,
 ) -> dict[str, Times]:
     """Runs each once to warm up, then all of them in turn; one repeat calls a run `inner` times. Times of one call."""
-    for run in runs.values():
+    for run in runs.values() if warm_up else ():
         _timed(run, 1, options.device)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(repeats or options.repeats):

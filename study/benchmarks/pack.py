@@ -19,7 +19,7 @@ from trainables.pack import Folders, Progress, run_pack, train_pack
 from trainables.ranks import Ranks
 from trainables.specs import Member, TeacherSpec
 
-NUM_STEPS = 30
+NUM_STEPS, NUM_STEPS_FINISHED, NUM_STEPS_FLAT = 20, 60, 5
 # The CelebA teacher (78.7M parameters) and a student of its shape at an eighth of its width (1.24M).
 CELEBA = System(
     unet(128, (1, 2, 2, 2, 4), attention_at=2), unet(16, (1, 2, 2, 2, 4), attention_at=2), (3, 64, 64), batch_size=96
@@ -40,8 +40,9 @@ def run(options: Options) -> Result:
         return Result([row], {"pack_speedup": row["speedup"]})
     packs = default_packs()
     images = load_images("digits")
-    rows = [_training([_short(one) for one in pack], images, options) for pack in packs]
-    finished, flat = _finished(packs[-1], options), _flatness(packs[0], images, options)
+    rows = [_training([_short(one, NUM_STEPS) for one in pack], images, options) for pack in packs]
+    finished = _finished([_short(one, NUM_STEPS_FINISHED) for one in packs[-1]], options)
+    flat = _flatness(packs[0], images, options)
     total = sum(row["alone_ms"] for row in rows) / sum(row["pack_ms"] for row in rows)
     values = {"pack_speedup": rows[-1]["speedup"], "pack_speedup_of_all_teachers": total}
     values |= {"pack_speedup_finished_members": finished["speedup"], "pack_flatness": flat}
@@ -84,7 +85,7 @@ def _training(members: Sequence[Member], images: torch.Tensor, options: Options)
 
 
 def _finished(pack: Sequence[Member], options: Options) -> dict[str, Any]:
-    """From loading the teacher to the evaluation's end, at the study's own budget; per finished member."""
+    """From loading the teacher to the evaluation's end, with half the study's steps; per finished member."""
     spec = pack[0].teacher
     assert spec is not None
     teacher = _teacher(spec, load_images("digits"), options)
@@ -99,7 +100,8 @@ def _finished(pack: Sequence[Member], options: Options) -> dict[str, Any]:
                 where = replace(folders, students=Path(root, f"students-{next(copies)}"))
                 run_pack(members, where, lambda _result: None)
 
-        times = take_turns({"pack": lambda: finish(False), "alone": lambda: finish(True)}, options, repeats=1)
+        runs = {"pack": lambda: finish(False), "alone": lambda: finish(True)}
+        times = take_turns(runs, options, repeats=1, warm_up=False)
     return {
         "what": "finished",
         "teacher": spec.name,
@@ -115,7 +117,8 @@ def _finished(pack: Sequence[Member], options: Options) -> dict[str, Any]:
 def _flatness(pack: Sequence[Member], images: torch.Tensor, options: Options) -> float:
     """Member-steps/s of a pack of 96 members over those of a pack of 12: settings of out_kd on one seed."""
     one = next(one for one in pack if one.method.name == "out_kd")
-    many = [_short(replace(one, method=replace(one.method, lambda_out=0.01 * (1 + i)))) for i in range(96)]
+    one = _short(one, NUM_STEPS_FLAT)
+    many = [replace(one, method=replace(one.method, lambda_out=0.01 * (1 + i))) for i in range(96)]
     teacher = _teacher(one.teacher, images, options)
 
     def train(members: Sequence[Member]) -> None:
@@ -132,5 +135,5 @@ def _teacher(spec: TeacherSpec | None, images: torch.Tensor, options: Options) -
     return nn.Module.to(teacher, options.device).eval().requires_grad_(False)
 
 
-def _short(one: Member) -> Member:
-    return replace(one, train=replace(one.train, steps=NUM_STEPS))
+def _short(one: Member, num_steps: int) -> Member:
+    return replace(one, train=replace(one.train, steps=num_steps))
