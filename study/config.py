@@ -10,7 +10,9 @@ from typing import Any
 
 from study.tuning_config import TuningConfig
 from trainables.checks import require_number, require_text, require_whole
+from trainables.data import DataSpec
 from trainables.losses.methods import Method
+from trainables.process import Process
 from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
@@ -49,7 +51,8 @@ class StudyConfig:
 
     study: str
     study_dir: Path
-    data: str
+    data: DataSpec
+    process: Process
     student: ModelSpec
     teachers: tuple[TeacherSpec, ...]
     methods: tuple[Method, ...]
@@ -74,6 +77,7 @@ class StudyConfig:
             require_whole("pack.max_members", self.max_members, 1)
         if self.checkpoint_every_steps is not None:
             require_whole("pack.checkpoint_every_steps", self.checkpoint_every_steps, 1)
+        self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
         require_number("collapse_fid", self.collapse_fid, above=0)
         if self.train.batch_size % self.cluster.num_workers:
             raise ValueError(

@@ -1,6 +1,7 @@
 """How much disk the rest of a study takes, whether it is there, and what a full one looks like in an error."""
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import torch
 
 from study.config import StudyConfig
 from study.plan import Pack
-from trainables.data import image_shape
+from trainables.data import data_shape
 from trainables.models import count
 from trainables.specs import TeacherSpec
 
@@ -47,13 +48,13 @@ def estimate_disk(
     config: StudyConfig, missing: Sequence[TeacherSpec], packs: Sequence[Pack], num_slots: int
 ) -> DiskNeed:
     """What missing teachers and packs write. A member's state is its weights, two moments of Adam and the EMA."""
-    shape = image_shape(config.data)
+    shape = data_shape(config.data)
     num_members, size = sum(len(pack.members) for pack in packs), getattr(torch, config.train.precision).itemsize
     student = count(config.student, shape).params * size
     teachers = [count(spec.model, shape).params * size for spec in missing]
     at_once = sum(sorted((len(pack.members) for pack in packs), reverse=True)[:num_slots])
     states = 4 * max(student * at_once, sum(sorted(teachers, reverse=True)[:num_slots]))
-    pixels = shape[0] * shape[1] * shape[2]
+    pixels = math.prod(shape.image)
     return DiskNeed(
         teachers=sum(teachers) + 3 * _BLOCK * len(teachers),
         students=num_members * (student + 6 * _BLOCK),

@@ -8,8 +8,9 @@ import torch
 
 from study.config import StudyConfig
 from study.plan import Pack
-from trainables.data import image_shape
-from trainables.models import build_model, count
+from trainables.data import data_shape
+from trainables.families import predict
+from trainables.models import build_model, count, example_inputs
 from trainables.sample import micro_batch_size
 from trainables.specs import ModelSpec, TeacherSpec
 
@@ -41,7 +42,7 @@ class Costs:
 def measure_costs(config: StudyConfig) -> Costs:
     """Measures a few passes of the student and of every teacher, about a second a model."""
     batch_size, evaluation = config.train.batch_size, config.evaluation
-    micro_batch = micro_batch_size(image_shape(config.data))
+    micro_batch = micro_batch_size(data_shape(config.data).image)
     num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps
     sampling = _measure(config.student, config, micro_batch, backward=False)
     return Costs(
@@ -56,7 +57,7 @@ def most_members(config: StudyConfig, memory_bytes: float) -> int:
 
     A member keeps its weights, gradients, two moments of Adam and the EMA; activations are one member's at a time.
     """
-    kept = 5 * count(config.student, image_shape(config.data)).params
+    kept = 5 * count(config.student, data_shape(config.data)).params
     return max(1, int(memory_bytes / 2 / (kept * getattr(torch, config.train.precision).itemsize)))
 
 
@@ -67,16 +68,16 @@ def describe_seconds(seconds: float) -> str:
 
 def _measure(spec: ModelSpec, config: StudyConfig, batch_size: int, *, backward: bool) -> float:
     """Seconds of one pass over a batch on one CPU thread: forward, or forward and backward."""
-    shape = image_shape(config.data)
+    shape = data_shape(config.data)
     model = build_model(spec, shape, seed=0)
-    x, t = torch.zeros((batch_size, *shape)), torch.zeros(batch_size, dtype=torch.int64)
+    x_t, time, condition = example_inputs(shape, batch_size, torch.device("cpu"), torch.float32)
 
     def forward() -> None:
         with torch.no_grad():
-            model(x, t)
+            predict(model, x_t, time, condition)
 
     def both() -> None:
-        model(x, t).sample.sum().backward()
+        torch.autograd.backward(predict(model, x_t, time, condition).sum())
 
     return _median_seconds(both if backward else forward)
 

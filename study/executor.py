@@ -14,7 +14,7 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from study.cluster import Cluster
-from study.config import ClusterConfig, StudyConfig
+from study.config import StudyConfig
 from study.failure import MemberFailedError
 from study.layout import checkpoints_dir, folders, ray_dir
 from study.places import freeing_places
@@ -22,14 +22,12 @@ from study.plan import Pack, shares
 from study.progress import bar, describe_packs, make_board, report
 from study.searcher import PackSearcher, PackSource, PlannedPacks
 from study.sink import RecordSink
+from study.teacher_tasks import TeacherTasks
 from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, run_trial
-from trainables.data import image_shape
+from trainables.data import data_shape
 from trainables.models import count
-from trainables.pack import Folders, Progress
 from trainables.ray_train import PackJob
-from trainables.resume import Checkpoints
-from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
-from trainables.teachers import Teacher, find_teacher, make_teacher
+from trainables.specs import Member, content_id
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
 _DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
@@ -38,62 +36,28 @@ _GROUP_SECONDS = 600.0  # of work for one worker group: its start is 2% of it; b
 
 @dataclass(frozen=True)
 class Job:
-    """A study whose teachers are there, ready to run packs."""
+    """A study that is ready to run packs."""
 
     study_dir: Path
     launch: Launch
     board: ActorHandle
 
 
-def make_teachers(config: StudyConfig) -> None:
-    """Trains and evaluates the teachers that are not there, side by side, one worker each."""
-    missing = missing_teachers(config)
-    if not missing:
-        return
-    board = make_board()
-    cluster, steps = config.cluster, missing[0].train.steps
-    task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(
-        _make_teacher
-    )
-    widest_first = sorted(missing, key=lambda teacher: -count(teacher.model, image_shape(config.data)).macs)
-    with bar(board, partial(_describe_teachers, len(missing)), total=steps * len(missing), unit="step"):
-        pending = [
-            task.remote(
-                teacher,
-                config.evaluation,
-                folders(config.study_dir),
-                cluster=cluster,
-                checkpoints=Checkpoints(
-                    checkpoints_dir(config.study_dir) / teacher.teacher_id, config.checkpoint_every_steps
-                ),
-                report=partial(report, board, teacher.teacher_id),
-            )
-            for teacher in widest_first
-        ]
-        ray.get(pending)
-
-
-def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
-    found = folders(config.study_dir)
-    return [teacher for teacher in config.teachers if find_teacher(teacher, config.evaluation, found) is None]
-
-
 def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> RecordSink:
-    """The record sink of a study whose teachers are there. phases: by run_id, where they are not `phase`."""
-    found = folders(config.study_dir)
+    """The record sink of a study. phases: by run_id, where they are not `phase`."""
     return RecordSink(
         study_dir=config.study_dir.absolute(),
         study=config.study,
         phase=phase,
         phases=phases or {},
         collapse_fid=config.collapse_fid,
-        student=count(config.student, image_shape(config.data)),
-        teachers={spec.teacher_id: _found(spec, config.evaluation, found) for spec in config.teachers},
+        student=count(config.student, data_shape(config.data)),
+        folders=folders(config.study_dir),
     )
 
 
 def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> Job:
-    """The job of a study whose teachers are there. phases: as in make_sink."""
+    """The job of a study. phases: as in make_sink."""
     cluster, board = config.cluster, make_board()
     job = PackJob(
         folders(config.study_dir),
@@ -107,17 +71,40 @@ def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None =
     return Job(config.study_dir, Launch(ray.put(job), group, str(ray_dir(config.study_dir))), board)
 
 
-def run_packs(job: Job, packs: Sequence[Pack], cluster: Cluster, seconds: Callable[[Pack], float]) -> None:
+def run_packs(
+    job: Job,
+    packs: Sequence[Pack],
+    cluster: Cluster,
+    seconds: Callable[[Pack], float],
+    teachers: TeacherTasks | None = None,
+) -> None:
     """Runs the packs, as many at once as the cluster holds; `seconds` is what each is expected to take.
 
     A worker group trains several packs in turn, so that its processes are started once for about ten minutes of work.
-    Raises MemberFailedError when a member fails for good.
+    Those whose teacher is still in the making come last, and wait for it. Raises MemberFailedError when a member fails
+    for good, and what made a teacher fail.
     """
+    waves = _waves(packs, teachers)
+    planned = [share for wave in waves for share in shares(wave, _num_shares(wave, cluster, seconds), seconds)]
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
-    num_rounds = math.ceil(sum(map(seconds, packs)) / cluster.num_slots / _GROUP_SECONDS)
-    planned = shares(packs, cluster.num_slots * num_rounds, seconds)
-    with bar(job.board, partial(describe_packs, packs, job.study_dir), total=total, unit="step"):
-        run_trials(job, PlannedPacks(planned), cluster)
+    total += sum(spec.train.steps for spec in teachers.specs) if teachers else 0
+    with bar(job.board, partial(describe_packs, packs, teachers, job.study_dir), total=total, unit="step"):
+        run_trials(job, PlannedPacks(planned, cluster.num_slots, teachers), cluster)
+        if teachers is not None:
+            teachers.wait()
+
+
+def _waves(packs: Sequence[Pack], teachers: TeacherTasks | None) -> list[list[Pack]]:
+    """The packs in two parts, the later of which waits for the widest teacher that is missing."""
+    last = teachers.last if teachers else None
+    parts = [[], []] if last else [list(packs)]
+    for pack in packs if last else ():
+        parts[pack.teacher is not None and pack.teacher.teacher_id == last].append(pack)
+    return [part for part in parts if part]
+
+
+def _num_shares(packs: Sequence[Pack], cluster: Cluster, seconds: Callable[[Pack], float]) -> int:
+    return cluster.num_slots * math.ceil(sum(map(seconds, packs)) / cluster.num_slots / _GROUP_SECONDS)
 
 
 def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
@@ -177,30 +164,3 @@ def _make_trial(packs: Sequence[Pack]) -> Trial:
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["trial"].name)
-
-
-def _make_teacher(
-    spec: TeacherSpec,
-    evaluation: EvaluationSpec,
-    where: Folders,
-    *,
-    cluster: ClusterConfig,
-    checkpoints: Checkpoints,
-    report: Callable[[int], None],
-) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    device = "cuda" if cluster.gpus_per_worker > 0 else "cpu"
-    make_teacher(spec, evaluation, where, device=device, progress=Progress(report), checkpoints=checkpoints)
-
-
-def _found(spec: TeacherSpec, evaluation: EvaluationSpec, where: Folders) -> Teacher:
-    teacher = find_teacher(spec, evaluation, where)
-    if teacher is None:
-        raise RuntimeError(f"teacher {spec.name} is not in {where.teachers}")
-    return teacher
-
-
-def _describe_teachers(num_teachers: int, steps: dict[str, int]) -> tuple[int, str]:
-    return sum(steps.values()), f"teachers {num_teachers}"

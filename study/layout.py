@@ -8,7 +8,8 @@ from trainables.pack import Folders
 def folders(study_dir: Path) -> Folders:
     """The folders that workers use, absolute, for a worker has a working directory of its own."""
     root = study_dir.absolute()
-    return Folders(teachers=root / "teachers", students=root / "students", reference=root / "reference")
+    names = ("teachers", "initial", "students", "reference")
+    return Folders(**{name: root / name for name in names})
 
 
 def samples_dir(study_dir: Path) -> Path:

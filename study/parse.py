@@ -15,18 +15,18 @@ from study.command import one_line, option_config, option_names
 from study.config import ClusterConfig, StudyConfig, require_name
 from study.tuning_config import KEYS, TuningConfig, make_tuning
 from trainables.checks import require_choice, require_number, require_text, require_whole
-from trainables.data import image_shape
+from trainables.data import DataShape, DataSpec, data_shape, make_data
 from trainables.extractors import make_extractor
+from trainables.families import FAMILIES
 from trainables.losses.methods import METHODS, Method, make_method
 from trainables.models import count
 from trainables.models.build import model_classes
+from trainables.process import Process
 from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
 
-_FROM_DATA = ("sample_size", "in_channels", "out_channels")
 _SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
-_GROUPS = ["data", "student", "method", "protocol", "evaluation", "cluster"]
+_GROUPS = ["data", "process", "student", "method", "protocol", "evaluation", "cluster"]
 Raw = Mapping[str, Any]
-Shape = tuple[int, int, int]
 T = TypeVar("T")
 
 
@@ -37,19 +37,20 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     """
     raw = _plain(cfg)
     _check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
-    _check_keys("data", _mapping(raw, "data"), ["name"])
-    data = require_text("data.name", _mapping(raw, "data").get("name"), "the name of a data set")
-    shape = image_shape(data)
+    data = make_data(_mapping(raw, "data"))
+    shape = data_shape(data)
+    process = _make(Process, "process", _mapping(raw, "process"))
     evaluation = _make(EvaluationSpec, "evaluation", _mapping(raw, "evaluation"))
     recipe = _mapping(raw, "method")
-    teachers = _teachers(raw, data)
+    teachers = _teachers(raw, data, process)
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
     _check_keys("pack", _mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
     config = StudyConfig(
         study=raw["study"],
         study_dir=_path("study_dir", raw.get("study_dir")),
         data=data,
-        student=_model("student", _mapping(raw, "student")),
+        process=process,
+        student=_model("student", _mapping(raw, "student"), shape),
         teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
         methods=tuple(_method(entry, recipe, shape) for entry in _list(raw, "methods")),
         recipe=recipe,
@@ -86,43 +87,43 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return raw
 
 
-def _teachers(raw: Raw, data: str) -> tuple[TeacherSpec, ...]:
+def _teachers(raw: Raw, data: DataSpec, process: Process) -> tuple[TeacherSpec, ...]:
     train = _train(raw, "teacher_train")
     seed = raw["teacher_seed"]
     require_whole("teacher_seed", seed, 0)
-    models = [_teacher_model(entry) for entry in _list(raw, "teachers")]
-    return tuple(TeacherSpec(model=model, train=train, data=data, seed=seed) for model in models)
+    models = [_teacher_model(entry, data_shape(data)) for entry in _list(raw, "teachers")]
+    return tuple(TeacherSpec(model=model, train=train, data=data, seed=seed, process=process) for model in models)
 
 
 def _train(raw: Raw, key: str) -> TrainSpec:
     return _make(TrainSpec, key, _mapping(raw, key), key=key)
 
 
-def _teacher_model(entry: Any) -> ModelSpec:
+def _teacher_model(entry: Any, shape: DataShape) -> ModelSpec:
     """A teachers entry: the name of a file in conf/teacher, or a model {name, model_class, config}."""
     if isinstance(entry, Mapping):
-        return _model("teachers", entry)
+        return _model("teachers", entry, shape)
     names = option_names("teacher")
     if entry not in names:
         raise ValueError(
             f"teachers must be among {', '.join(names)}, or models with name, model_class and config, but got {entry!r}"
         )
-    return _model(f"teacher.{entry}", option_config("teacher", entry))
+    return _model(f"teacher.{entry}", option_config("teacher", entry), shape)
 
 
-def _model(key: str, raw: Raw) -> ModelSpec:
+def _model(key: str, raw: Raw, shape: DataShape) -> ModelSpec:
     spec = _make(ModelSpec, key, raw)
     require_name(f"{key}.name", spec.name)
     require_choice(f"{key}.model_class", spec.model_class, model_classes())
     config = _mapping(raw, "config", f"{key}.config")
-    for name in _FROM_DATA:
+    for name in FAMILIES[spec.model_class].config(shape):
         if name in config:
             raise ValueError(f"{key}.config.{name} follows from the data and cannot be set, but got {config[name]!r}")
     _check_sizes(f"{key}.config", config)
     return spec
 
 
-def _check_builds(spec: ModelSpec, shape: Shape) -> None:
+def _check_builds(spec: ModelSpec, shape: DataShape) -> None:
     """Builds the model without weights (meta device), which takes milliseconds."""
     try:
         count(spec, shape)
@@ -146,7 +147,7 @@ def _check_sizes(key: str, value: Any) -> None:
         require_number(key, value, at_least=0)
 
 
-def _method(entry: Any, recipe: Raw, shape: Shape) -> Method:
+def _method(entry: Any, recipe: Raw, shape: DataShape) -> Method:
     """A methods entry: a name of the table, or {method: name, setting: value, ...}."""
     settings: Raw = {"method": entry} if isinstance(entry, str) else entry
     if not isinstance(settings, Mapping):
@@ -154,18 +155,17 @@ def _method(entry: Any, recipe: Raw, shape: Shape) -> Method:
             f"methods must be among {', '.join(METHODS)}, or mappings with a key method, but got {entry!r}"
         )
     own = {key: value for key, value in settings.items() if key != "method"}
-    return make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape[1] * shape[2])
+    return make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape.num_elements)
 
 
-def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: Shape) -> TuningConfig | None:
+def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> TuningConfig | None:
     """None for protocol=grid."""
     protocol = _mapping(raw, "protocol")
     require_choice("protocol.name", protocol.get("name"), ("grid", "search", "tuned"))
     _check_keys(f"protocol={protocol['name']}", protocol, ["name", *(KEYS if protocol["name"] != "grid" else [])])
     if protocol["name"] == "grid":
         return None
-    num_elements = shape[1] * shape[2]
-    return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=num_elements)
+    return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
 
 
 def _make(cls: type[T], key: str, raw: Raw, /, **own: str) -> T:

@@ -41,6 +41,7 @@ def make_member(config: StudyConfig, teacher: TeacherSpec | None, method: Method
         seed=seed,
         train=config.train,
         evaluation=config.evaluation,
+        process=config.process,
     )
 
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import ray
 from ray.actor import ActorHandle
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from analysis.records import finished_run_ids
 from study.plan import Pack
+from trainables.specs import TeacherSpec
 
 
 class _Board:
@@ -64,10 +66,25 @@ def bar(
         display.close()
 
 
-def describe_packs(packs: Sequence[Pack], study_dir: Path, steps: dict[str, int]) -> tuple[int, str]:
-    """Member-steps taken, and how many packs and members are finished."""
+class Teachers(Protocol):
+    """Teachers that are made beside the packs."""
+
+    @property
+    def specs(self) -> Sequence[TeacherSpec]: ...
+
+    @property
+    def num_running(self) -> int: ...
+
+
+def describe_packs(
+    packs: Sequence[Pack], teachers: Teachers | None, study_dir: Path, steps: dict[str, int]
+) -> tuple[int, str]:
+    """Steps taken of members and teachers, and how many packs, members and teachers are finished."""
     finished = finished_run_ids(study_dir)
-    member_steps = num_packs = num_members = 0
+    num_packs = num_members = 0
+    made = teachers.specs if teachers else ()
+    member_steps = sum(min(steps.get(spec.teacher_id, 0), spec.train.steps) for spec in made)
+    remark = f"teachers {len(made) - teachers.num_running}/{len(made)}, " if teachers and made else ""
     for pack in packs:
         done = sum(member.run_id in finished for member in pack.members)
         num_members += done
@@ -77,5 +94,5 @@ def describe_packs(packs: Sequence[Pack], study_dir: Path, steps: dict[str, int]
         member_steps += taken * len(pack.members)
     return (
         member_steps,
-        f"packs {num_packs}/{len(packs)}, members {num_members}/{sum(len(pack.members) for pack in packs)}",
+        f"{remark}packs {num_packs}/{len(packs)}, members {num_members}/{sum(len(pack.members) for pack in packs)}",
     )

@@ -10,7 +10,7 @@ from search_spaces import Space, contains
 from study.config import StudyConfig
 from study.plan import make_member
 from study.tuning_config import TRAIN_SETTINGS, TuningConfig
-from trainables.data import image_shape
+from trainables.data import data_shape
 from trainables.losses.methods import make_method
 from trainables.specs import Member, TeacherSpec
 
@@ -78,5 +78,5 @@ def tuning_of(config: StudyConfig) -> TuningConfig:
 
 
 def _make_method(config: StudyConfig, name: str, settings: Settings) -> Any:
-    _, height, width = image_shape(config.data)
-    return make_method(name, {**config.recipe, **settings}, num_elements=height * width)
+    num_elements = data_shape(config.data).num_elements
+    return make_method(name, {**config.recipe, **settings}, num_elements=num_elements)

@@ -23,21 +23,57 @@ class PackSource(Protocol):
         """The packs' trial is over; what they brought is in the records."""
 
 
-class PlannedPacks:
-    """The shares of a plan, in order."""
+class TeachersInTheMaking(Protocol):
+    """Teachers that are made beside the packs."""
 
-    def __init__(self, shares: Sequence[Sequence[Pack]]) -> None:
-        self._left = list(shares)
+    @property
+    def num_running(self) -> int:
+        """How many worker groups' places they take."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of them will never be there."""
+
+    def are_there_for(self, pack: Pack) -> bool:
+        """Whether the pack need not wait."""
+
+
+class PlannedPacks:
+    """The shares of a plan, in order; those whose teachers are not there wait, and the others take the free places.
+
+    When a teacher fails, nothing more is begun.
+    """
+
+    def __init__(
+        self,
+        shares: Sequence[Sequence[Pack]],
+        num_slots: int = 1,
+        teachers: TeachersInTheMaking | None = None,
+    ) -> None:
+        self._left, self._num_slots, self._teachers = list(shares), num_slots, teachers
+        self._num_running = 0
 
     def next_packs(self) -> Sequence[Pack]:
-        return self._left.pop(0) if self._left else []
+        for share in self._left:
+            if self._may_begin(share):
+                self._left.remove(share)
+                self._num_running += 1
+                return share
+        return []
 
     @property
     def exhausted(self) -> bool:
-        return not self._left
+        return not self._left or (self._teachers is not None and self._teachers.failed)
 
     def ended(self, packs: Sequence[Pack]) -> None:
-        pass
+        self._num_running -= 1
+
+    def _may_begin(self, share: Sequence[Pack]) -> bool:
+        teachers = self._teachers
+        if teachers is None:
+            return True
+        is_free = self._num_running + teachers.num_running < self._num_slots
+        return is_free and not teachers.failed and all(map(teachers.are_there_for, share))
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]

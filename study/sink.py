@@ -18,9 +18,9 @@ from study.code_version import code_version
 from study.layout import samples_dir
 from trainables.atomic import new_file
 from trainables.models import Size
-from trainables.pack import MemberResult
+from trainables.pack import Folders, MemberResult
 from trainables.specs import Member, canonical_json
-from trainables.teachers import Teacher
+from trainables.teachers import find_teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class RecordSink:
     phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
     collapse_fid: float
     student: Size
-    teachers: Mapping[str, Teacher]  # by teacher_id
+    folders: Folders
 
     def __call__(self, result: MemberResult) -> None:
         if result.evaluation is not None:
@@ -81,7 +81,8 @@ class RecordSink:
     def _sizes(self, member: Member) -> dict[str, Any]:
         row: dict[str, Any] = {"student_params": self.student.params, "student_macs": self.student.macs}
         if member.teacher is not None:
-            teacher = self.teachers[member.teacher.teacher_id]
+            teacher = find_teacher(member.teacher, member.evaluation, self.folders)
+            assert teacher is not None
             row |= {
                 "teacher_params": teacher.size.params,
                 "teacher_macs": teacher.size.macs,
@@ -98,7 +99,7 @@ def _identity(member: Member) -> dict[str, Any]:
         "run_id": member.run_id,
         "train_id": member.train_id,
         "member": canonical_json(member.identity()),
-        "data": member.data,
+        "data": member.data.name,
         "teacher": member.teacher.name if member.teacher else None,
         "teacher_id": member.teacher.teacher_id if member.teacher else None,
         "student": member.student.name,

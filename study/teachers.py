@@ -9,10 +9,10 @@ def main(argv: list[str]) -> int:
     """Makes the teachers that are missing; prints each one's size, FID and folder."""
     from study.cluster import connected
     from study.damage import set_aside_damaged
-    from study.executor import make_teachers, missing_teachers
     from study.layout import folders
     from study.lease import lease
     from study.parse import study_config
+    from study.teacher_tasks import make_teachers, missing_teachers
     from trainables.teachers import find_teacher
 
     config = study_config(compose("config", argv))

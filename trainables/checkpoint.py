@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trainables.atomic import new_folder
+from trainables.families import family_of
 from trainables.models import load_model
 from trainables.trainee import Trainee, weights_digest
 
@@ -72,7 +73,7 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any])
     if folder.exists():
         return
     with new_folder(folder) as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
+        family_of(model).plain(model).save_pretrained(temporary, safe_serialization=True)
         files = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
         (temporary / facts_name).write_bytes(sealed({**facts, "files": files}))
 

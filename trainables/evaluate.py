@@ -10,18 +10,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.data import to_uint8
-from trainables.diffusion import NUM_TIMESTEPS, noise_schedule
+from trainables.data import DataSpec, load_data
+from trainables.data.dataset import to_uint8
+from trainables.data.streams import Batch
 from trainables.extractors import make_extractor
+from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups
-from trainables.metrics import compute_metrics, image_features, load_features, save_features
+from trainables.metrics import Features, compute_metrics, image_features, load_features, save_features
+from trainables.process import Process
 from trainables.sample import sample_images
 from trainables.seeds import derived_generator
 from trainables.specs import EvaluationSpec, content_id
 
 NUM_KEPT_SAMPLES = 64
 NUM_MAP_IMAGES = 64
-MAP_TIMESTEPS = tuple(range(50, NUM_TIMESTEPS, 100))
+NUM_MAP_TIMESTEPS = 10
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,21 @@ class Evaluator:
     """Holds what all members of a study share: the extractor and the features of the reference images."""
 
     def __init__(
-        self, spec: EvaluationSpec, data: str, images: torch.Tensor, reference_folder: Path, device: torch.device
+        self, spec: EvaluationSpec, data: DataSpec, process: Process, reference_folder: Path, device: torch.device
     ) -> None:
-        """images: the data set (N, C, H, W) in [-1, 1]. Its features are computed once and kept in reference_folder."""
-        self._spec, self._images, self._device = spec, images, device
+        """The features of the data set are computed once and kept in reference_folder."""
+        self._spec, self._data, self._process, self._device = spec, load_data(data), process, device
         self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
-        key = {"data": data, "split": spec.reference_split, "extractor": spec.feature_extractor}
+        key = {"data": data.identity(), "split": spec.reference_split, "extractor": spec.feature_extractor}
         if spec.extractor_weights is not None:
             with Path(spec.extractor_weights).open("rb") as weights:
                 key["weights"] = hashlib.file_digest(weights, "sha256").hexdigest()
         path = reference_folder / f"{content_id(key)}.safetensors"
         if not path.exists():
-            save_features(path, image_features(self._extractor, to_uint8(images), spec.batch_size))
+            save_features(path, self._data_features())
         self._reference = load_features(path)
         # The last teacher and what it says of the error maps' images: it is asked once for all members of a pack.
-        self._looked_up: tuple[nn.Module, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]] | None = None
+        self._looked_up: tuple[nn.Module, list[tuple[Batch, torch.Tensor]]] | None = None
 
     def with_num_images(self, num_images: int) -> "Evaluator":
         """The same protocol over another number of images: for a look on the way, never for what is reported."""
@@ -70,47 +73,65 @@ class Evaluator:
     def __call__(
         self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
     ) -> Evaluation:
-        """Samples from the model (called as model(x_t, t).sample), measures it, and compares it with its teacher."""
-        _, channels, height, width = self._images.shape
+        """Samples from the model, measures it, and compares it with its teacher."""
         samples = sample_images(
             model,
+            self._data,
+            self._process,
             num_images=self._spec.num_images,
-            image_shape=(channels, height, width),
             sampler=self._spec.sampler,
             sampler_steps=self._spec.sampler_steps,
             noise_seed=self._spec.noise_seed,
+            guidance=self._spec.guidance,
             batch_size=self._spec.batch_size,
             device=self._device,
         )
-        metrics = compute_metrics(image_features(self._extractor, samples, self._spec.batch_size), self._reference)
+        metrics = compute_metrics(self._features(samples), self._reference)
         maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)
         return Evaluation(metrics, samples[:NUM_KEPT_SAMPLES], maps)
 
     @torch.inference_mode()
     def _error_maps(self, model: nn.Module, teacher: nn.Module, group_size: int | None) -> dict[str, np.ndarray]:
         if self._looked_up is None or self._looked_up[0] is not teacher:
-            self._looked_up = (teacher, self._map_points(teacher))
+            self._looked_up = (teacher, [(point, self._predict(teacher, point)) for point in self._map_points(teacher)])
         errors, groups = [], []
-        for x_t, t, target in self._looked_up[1]:
-            student = model(x_t, t, return_dict=False)[0]
+        for point, target in self._looked_up[1]:
+            student = self._predict(model, point)
             errors.append((student - target).square().mean(dim=(0, 1)))
             if group_size is not None:
                 groups.append(place_groups(student[:1], target[:1], group_size)[0, 0])
         maps = {
-            "timesteps": np.array(MAP_TIMESTEPS, dtype=np.int64),
+            "timesteps": self._map_timesteps().numpy(),
             "squared_error": torch.stack(errors).float().cpu().numpy(),
-            "example": self._images[0, 0].numpy(),
+            "example": self._data.x_0(torch.arange(1))[0, 0].numpy(),
         }
         return maps | ({"place_group": torch.stack(groups).cpu().numpy().astype(np.int16)} if groups else {})
 
-    def _map_points(self, teacher: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Noisy images (N, C, H, W), timesteps (N,) and the teacher's outputs, by MAP_TIMESTEPS."""
-        images = self._images[:NUM_MAP_IMAGES]
-        noise = torch.randn(images.shape, generator=derived_generator(self._spec.noise_seed, "error maps"))
-        dtype = next(teacher.parameters()).dtype
+    def _predict(self, model: nn.Module, point: Batch) -> torch.Tensor:
+        time = self._process.model_time(point.t)
+        return split_variance(predict(model, point.x_t, time, point.condition), point.x_t.shape[1])[0]
+
+    def _map_points(self, teacher: nn.Module) -> list[Batch]:
+        """The first images of the data, noised to the timesteps of the maps."""
+        indices = torch.arange(min(NUM_MAP_IMAGES, len(self._data)))
+        x_0 = self._data.x_0(indices)
+        noise = torch.randn(x_0.shape, generator=derived_generator(self._spec.noise_seed, "error maps"))
         points = []
-        for timestep in MAP_TIMESTEPS:
-            t = torch.full((len(images),), timestep)
-            x_t, t = noise_schedule().add_noise(images, noise, t).to(self._device, dtype), t.to(self._device)
-            points.append((x_t, t, teacher(x_t, t, return_dict=False)[0]))
-        return points
+        for timestep in self._map_timesteps():
+            t = timestep.expand(len(x_0))
+            x_t, target = self._process.noised(x_0, noise, t), self._process.target(x_0, noise, t)
+            points.append(Batch(x_0, x_t, t, target, self._data.condition(indices)))
+        return [point.to(self._device, next(teacher.parameters()).dtype) for point in points]
+
+    def _map_timesteps(self) -> torch.Tensor:
+        """(T,), evenly spaced over the process."""
+        step = self._process.num_timesteps / NUM_MAP_TIMESTEPS
+        return ((torch.arange(NUM_MAP_TIMESTEPS) + 0.5) * step).to(torch.int64)
+
+    def _data_features(self) -> Features:
+        batches = torch.split(torch.arange(len(self._data)), 1024)
+        found = [self._features(to_uint8(self._data.reference(batch))) for batch in batches]
+        return Features(torch.cat([one.features for one in found]), torch.cat([one.logits for one in found]))
+
+    def _features(self, images: torch.Tensor) -> Features:
+        return image_features(self._extractor, images, self._spec.batch_size)

@@ -10,8 +10,10 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from trainables.data import Batch, SeedStream
+from trainables.data import Dataset
+from trainables.data.streams import Batch, SeedStream
 from trainables.failures import blamed_on
+from trainables.families import predict, split_variance
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
 from trainables.trainee import Trainee
@@ -23,7 +25,7 @@ def train_members(
     trainees: Sequence[Trainee],
     teacher: nn.Module | None,
     teacher_features: Mapping[str, torch.Tensor],
-    images: torch.Tensor,
+    data: Dataset,
     *,
     device: torch.device,
     ranks: Ranks,
@@ -41,16 +43,7 @@ def train_members(
     its own work and an equal part of its stream's teacher passes.
     """
     train = trainees[0].member.train
-    by_seed = groupby(
-        sorted(trainees, key=lambda trainee: trainee.member.seed), key=lambda trainee: trainee.member.seed
-    )
-    streams = [
-        (
-            SeedStream(images, seed=seed, batch_size=train.batch_size, timesteps=train.timesteps, ranks=ranks),
-            list(group),
-        )
-        for seed, group in by_seed
-    ]
+    streams = _streams(trainees, data, ranks)
     first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
     if checkpoints is not None:
         first_step, seconds = checkpoints.restore(trainees, ranks)
@@ -64,7 +57,7 @@ def train_members(
             if not active:
                 continue
             started = time.perf_counter()
-            batch = _to(stream.batch(step), device, dtype)
+            batch = stream.batch(step).to(device, dtype)
             output = _teacher_pass(teacher, batch, active)
             shared = (time.perf_counter() - started) / len(active)
             for trainee in active:
@@ -85,11 +78,36 @@ def train_members(
     return seconds
 
 
+def _streams(trainees: Sequence[Trainee], data: Dataset, ranks: Ranks) -> list[tuple[SeedStream, list[Trainee]]]:
+    """A stream for every seed, with its trainees."""
+    member = trainees[0].member
+    by_seed = groupby(sorted(trainees, key=_seed), key=_seed)
+
+    def stream(seed: int) -> SeedStream:
+        return SeedStream(
+            data,
+            member.process,
+            seed=seed,
+            batch_size=member.train.batch_size,
+            timesteps=member.train.timesteps,
+            ranks=ranks,
+            condition_dropout=member.train.condition_dropout,
+            pair_at_random=member.train.inputs == "random_conditioning",
+        )
+
+    return [(stream(seed), list(group)) for seed, group in by_seed]
+
+
+def _seed(trainee: Trainee) -> int:
+    return trainee.member.seed
+
+
 def _teacher_pass(teacher: nn.Module | None, batch: Batch, active: Sequence[Trainee]) -> torch.Tensor | None:
     if teacher is None or not any(trainee.member.method.needs_teacher for trainee in active):
         return None
+    time = active[0].member.process.model_time(batch.t)
     with torch.no_grad():
-        return teacher(batch.x_t, batch.t, return_dict=False)[0]  # type: ignore[no-any-return]
+        return split_variance(predict(teacher, batch.x_t, time, batch.condition), batch.x_t.shape[1])[0]
 
 
 def _update(
@@ -103,7 +121,3 @@ def _update(
     share = (time.perf_counter() - started) / len(pending)
     for trainee, _ in pending:
         seconds[trainee.member.train_id] += share
-
-
-def _to(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
-    return Batch(batch.x_t.to(device, dtype), batch.t.to(device), batch.noise.to(device, dtype))

@@ -16,17 +16,17 @@ from torch import nn
 
 from trainables.checkpoint import TrainedStudent, load_student, save_student
 from trainables.damage import set_aside
-from trainables.data import load_images
+from trainables.data import Dataset, DataShape, load_data
 from trainables.early_stopping import Measure, judge
 from trainables.evaluate import Evaluation, Evaluator
 from trainables.failures import blamed_on
 from trainables.loop import train_members
-from trainables.losses.features import record_features, sub_block_names
-from trainables.models import load_model
+from trainables.losses.features import Shapes, feature_names, record_features
+from trainables.models import build_model, load_model
 from trainables.parts import train_in_parts
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
-from trainables.specs import Member
+from trainables.specs import Member, ModelSpec
 from trainables.trainee import Trainee, feature_shapes
 
 
@@ -51,9 +51,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Folders:
-    """Where teachers, students and reference features are kept."""
+    """Where teachers, students (and what they start from, where it is not drawn) and reference features are kept."""
 
     teachers: Path
+    initial: Path
     students: Path
     reference: Path
 
@@ -95,8 +96,8 @@ def run_pack(
     check_pack(members)
     ranks = ranks or Ranks.current()
     torch_device = torch.device(device)
-    images = load_images(members[0].data)
-    evaluator = Evaluator(members[0].evaluation, members[0].data, images, folders.reference, torch_device)
+    data = load_data(members[0].data)
+    evaluator = Evaluator(members[0].evaluation, members[0].data, members[0].process, folders.reference, torch_device)
     teacher_spec = members[0].teacher
     teacher = (
         load_teacher(folders.teachers / teacher_spec.teacher_id, members[0], torch_device) if teacher_spec else None
@@ -105,7 +106,8 @@ def run_pack(
     train = partial(
         train_pack,
         teacher=teacher,
-        images=images,
+        data=data,
+        initial=folders.initial,
         device=torch_device,
         ranks=ranks,
         progress=progress or Progress(),
@@ -170,8 +172,9 @@ def _evaluated(
 def train_pack(
     members: Sequence[Member],
     teacher: nn.Module | None,
-    images: torch.Tensor,
+    data: Dataset,
     *,
+    initial: Path,
     device: torch.device,
     ranks: Ranks,
     progress: Progress,
@@ -183,23 +186,20 @@ def train_pack(
     measure: the FID of a student on the way, for members that have rungs; without it nobody is stopped early.
     checkpoints: where training goes on, and where its state is kept.
     """
-    channels, height, width = images.shape[1:]
-    shape = (channels, height, width)
-    features: dict[str, torch.Tensor] = {}
-    shapes = None
-    if teacher is not None and any(member.method.feature != "none" for member in members):
-        features = record_features(teacher, sub_block_names(teacher))
-        shapes = feature_shapes(teacher, shape, features)
+    features, shapes = _teacher_features(members, teacher, data.shape)
     trainees = []
     for member in members:
         with blamed_on(member):
-            trainees.append(Trainee(member, shape, teacher_features=shapes, device=device, ranks=ranks))
+            new_student = partial(initial_student, member, data.shape, initial)
+            trainees.append(
+                Trainee(member, new_student, data.shape, teacher_features=shapes, device=device, ranks=ranks)
+            )
     judges = {} if measure is None else {"judge": partial(judge, measure=measure, ranks=ranks)}
     seconds = train_members(
         trainees,
         teacher,
         features,
-        images,
+        data,
         device=device,
         ranks=ranks,
         progress=progress,
@@ -207,6 +207,28 @@ def train_pack(
         **judges,
     )
     return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
+
+
+def initial_student(member: Member, shape: DataShape, initial: Path) -> nn.Module:
+    """What the member's training starts from: weights that follow from its seed, or the pruned student kept there."""
+    if isinstance(member.student, ModelSpec):
+        return build_model(member.student, shape, seed=member.seed)
+    return load_model(initial / member.student.initial_id)
+
+
+def _teacher_features(
+    members: Sequence[Member], teacher: nn.Module | None, shape: DataShape
+) -> tuple[dict[str, torch.Tensor], dict[str, Shapes]]:
+    """The mapping that the teacher's passes fill, and by feature loss the shapes that one image leaves there."""
+    wanted = sorted({member.method.feature for member in members} - {"none"})
+    if teacher is None or not wanted:
+        return {}, {}
+    names = {feature: feature_names(teacher, feature) for feature in wanted}
+    features = record_features(teacher, list(dict.fromkeys(name for some in names.values() for name in some)))
+    shapes = feature_shapes(teacher, shape, features)
+    return features, {
+        feature: {name: shape for name, shape in shapes.items() if name in some} for feature, some in names.items()
+    }
 
 
 def _measure_fid(evaluator: Evaluator, model: nn.Module, num_images: int) -> float:
@@ -221,7 +243,9 @@ def check_pack(members: Sequence[Member]) -> None:
         (
             member.teacher.teacher_id if member.teacher else None,
             member.data,
+            member.process,
             *(member.train.steps, member.train.batch_size, member.train.timesteps, member.train.precision),
+            *(member.train.condition_dropout, member.train.inputs),
         )
         for member in members
     }

@@ -1,4 +1,4 @@
-"""Images from a trained noise predictor, each addressed by its own seed.
+"""Images from a trained model, each addressed by its own seed.
 
 Image i starts from the noise of generator (noise_seed, i) and from nothing else, so every member of a study is sampled
 from the same noise, and neither the batch size nor the number of workers changes an image.
@@ -7,26 +7,32 @@ Shapes: N images, M images of one micro-batch, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDPMScheduler
 from torch import nn
 
-from trainables.diffusion import NUM_TIMESTEPS, noise_schedule
+from trainables.data import Dataset
+from trainables.data.dataset import CLASSES
+from trainables.families import predict, split_variance
+from trainables.process import FLOW, LEARNED_RANGE, Process
 from trainables.seeds import derived_generator
-
-SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
 
 
 def sample_images(
     model: nn.Module,
+    data: Dataset,
+    process: Process,
     *,
     num_images: int,
-    image_shape: tuple[int, int, int],
     sampler: str = "ddim",
     sampler_steps: int,
+    guidance: float = 1.0,
     noise_seed: int,
     batch_size: int,
     first_image: int = 0,
@@ -34,47 +40,43 @@ def sample_images(
 ) -> torch.Tensor:
     """Images first_image .. first_image + num_images - 1 of the model: uint8 (N, C, H, W) on the CPU, 0 .. 255.
 
-    `model(x, t).sample` predicts the noise of x. `ddim` is Song et al. 2021 with eta 0, `ddpm` is ancestral sampling
-    (Ho et al. 2020), both on the schedule the models were trained with and on evenly spaced timesteps ("leading", as in
-    the DDIM reference code). The predicted clean image is not clipped on the way (clip_sample False, as there): a
-    student that leaves [-1, 1] is not repaired by the sampler. Only the final image is clamped to [-1, 1], and a pixel
-    that is not finite becomes 0.
+    Image i has the condition of the data's image i (modulo their number; a class i modulo the number of classes), and
+    classifier-free guidance where `guidance` is not 1: unconditional + guidance * (conditional - unconditional), Ho and
+    Salimans 2022. `ddim` is Song et al. 2021 with eta 0, `ddpm` is ancestral sampling (Ho et al. 2020), `euler` follows
+    a flow; all on the process the models were trained with and on its evenly spaced timesteps ("leading", as in the
+    DDIM reference code). The predicted clean image is not clipped on the way unless the process says so: a student that
+    leaves [-1, 1] is not repaired by the sampler. Only the final image is clamped to [-1, 1], and a pixel that is not
+    finite becomes 0.
 
     `batch_size` is how many images travel through the sampler together, rounded up to whole micro-batches of
-    `micro_batch_size(image_shape)`; it changes memory and time and never an image. The model lies on `device` already
-    (by default: where its parameters are), is run in evaluation mode and is given back in the mode it came in.
+    `micro_batch_size`; it changes memory and time and never an image. The model lies on `device` already (by default:
+    where its parameters are), is run in evaluation mode and is given back in the mode it came in.
 
-    Raises ValueError for an unknown sampler or for a count that cannot be.
+    Raises ValueError for a sampler that is not one of the process, or for a count that cannot be.
     """
-    if sampler not in SAMPLERS:
-        raise ValueError(f"evaluation.sampler must be one of {', '.join(SAMPLERS)}, but got {sampler!r}")
-    if not 1 <= sampler_steps <= NUM_TIMESTEPS:
-        raise ValueError(f"evaluation.sampler_steps must be 1 .. {NUM_TIMESTEPS}, but got {sampler_steps}")
+    if not 1 <= sampler_steps <= process.num_timesteps:
+        raise ValueError(f"evaluation.sampler_steps must be 1 .. {process.num_timesteps}, but got {sampler_steps}")
     if min(num_images, batch_size) < 1:
         raise ValueError(f"num_images and batch_size must be at least 1, but got {num_images} and {batch_size}")
     if first_image < 0:
         raise ValueError(f"first_image must not be negative, but got {first_image}")
+    process.sampler(sampler, sampler_steps)
     device = torch.device(device) if device is not None else next(model.parameters()).device
-    micro_batch = micro_batch_size(image_shape)
+    micro_batch = micro_batch_size(data.shape.image)
     batch = math.ceil(batch_size / micro_batch) * micro_batch
-    images = torch.empty((num_images, *image_shape), dtype=torch.uint8)
-    stop = first_image + num_images
+    images, stop = [], first_image + num_images
     with _evaluation_mode(model), torch.inference_mode():
         for start in range(first_image - first_image % micro_batch, stop, batch):
             num_padded = min(batch, math.ceil((stop - start) / micro_batch) * micro_batch)
-            generators = [derived_generator("image", noise_seed, i) for i in range(start, start + num_padded)]
-            sampled = _run_sampler(
-                model,
-                generators=generators,
-                image_shape=image_shape,
-                sampler=sampler,
-                sampler_steps=sampler_steps,
-                micro_batch=micro_batch,
-                device=device,
-            )
-            begin, end = max(start, first_image), min(start + num_padded, stop)
-            images[begin - first_image : end - first_image] = sampled[begin - start : end - start]
-    return images
+            numbers = torch.arange(start, start + num_padded)
+            generators = [derived_generator("image", noise_seed, number) for number in numbers.tolist()]
+            noise = torch.stack([torch.randn(data.shape.image, generator=generator) for generator in generators])
+            condition = {name: values.to(device) for name, values in _conditions(data, numbers).items()}
+            guided = _Guided(model, condition, data.null, guidance, micro_batch)
+            x_0 = _run_sampler(guided, noise.to(device), generators, partial(process.sampler, sampler, sampler_steps))
+            decoded = torch.cat([data.decoded(part) for part in torch.split(x_0, micro_batch)])
+            images.append(_to_uint8(decoded).cpu()[max(first_image - start, 0) : stop - start])
+    return torch.cat(images)
 
 
 def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
@@ -89,26 +91,73 @@ def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
     return 256 if math.prod(image_shape) <= 1024 else 64
 
 
+@dataclass(frozen=True)
+class _Guided:
+    """A model under a condition, with classifier-free guidance."""
+
+    model: nn.Module
+    condition: Mapping[str, torch.Tensor]  # (N, ...)
+    null: Mapping[str, torch.Tensor]
+    guidance: float
+    micro_batch: int
+
+    def __call__(self, x_NCHW: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The prediction (N, C, H, W) at one time, and what says its variance where the model learned it."""
+        dtype = next(self.model.parameters()).dtype
+        outputs = []
+        for start, x_MCHW in zip(
+            range(0, len(x_NCHW), self.micro_batch), torch.split(x_NCHW, self.micro_batch), strict=True
+        ):
+            rows = slice(start, start + len(x_MCHW))
+            condition = {name: _typed(values[rows], dtype) for name, values in self.condition.items()}
+            outputs.append(self._predict(x_MCHW.to(dtype), time.expand(len(x_MCHW)), condition))
+        return split_variance(torch.cat(outputs).float(), x_NCHW.shape[1])
+
+    def _predict(self, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        output = predict(self.model, x_t, time, condition)
+        if self.guidance == 1.0 or not condition:
+            return output
+        null = {
+            name: _typed(self.null[name].to(values.device), x_t.dtype).expand_as(values)
+            for name, values in condition.items()
+        }
+        num_channels = x_t.shape[1]  # what is guided; a learned variance is that of the condition
+        without = predict(self.model, x_t, time, null)[:, :num_channels]
+        guided = without + self.guidance * (output[:, :num_channels] - without)
+        return torch.cat([guided, output[:, num_channels:]], dim=1)
+
+
+def _typed(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return values.to(dtype) if values.is_floating_point() else values
+
+
 def _run_sampler(
-    model: nn.Module,
-    *,
-    generators: list[torch.Generator],
-    image_shape: tuple[int, int, int],
-    sampler: str,
-    sampler_steps: int,
-    micro_batch: int,
-    device: torch.device,
+    guided: _Guided, x_NCHW: torch.Tensor, generators: list[torch.Generator], make_sampler: Callable[..., Any]
 ) -> torch.Tensor:
-    """uint8 (N, C, H, W) for N generators, N a multiple of `micro_batch`; noise is drawn on the CPU, x is float32."""
-    scheduler = SAMPLERS[sampler].from_config(noise_schedule().config)
-    scheduler.set_timesteps(sampler_steps)
-    dtype = next(model.parameters()).dtype
-    x_NCHW = torch.stack([torch.randn(image_shape, generator=generator) for generator in generators]).to(device)
-    for timestep in scheduler.timesteps:
-        micro_batches = torch.split(x_NCHW.to(dtype), micro_batch)
-        noise_NCHW = torch.cat([model(x_MCHW, timestep).sample for x_MCHW in micro_batches]).float()
-        x_NCHW = scheduler.step(noise_NCHW, timestep, x_NCHW, generator=generators).prev_sample
-    return _to_uint8(x_NCHW).cpu()
+    """x_0 (N, C, H, W) of the noise, float32; make_sampler(learned_variance=...) is a diffusers scheduler, set."""
+    sampler = make_sampler()
+    for timestep in sampler.timesteps:
+        prediction, variance = guided(x_NCHW, timestep.to(x_NCHW.device))
+        if variance is not None and isinstance(sampler, DDPMScheduler):
+            if sampler.config.variance_type != LEARNED_RANGE:
+                sampler = make_sampler(learned_variance=True)
+            prediction = torch.cat([prediction, variance], dim=1)
+        x_NCHW = _step(sampler, prediction, timestep, x_NCHW, generators)
+    return x_NCHW
+
+
+def _step(
+    sampler: Any, prediction: torch.Tensor, timestep: torch.Tensor, x_NCHW: torch.Tensor, generators: list[Any]
+) -> torch.Tensor:
+    """Only ddpm draws. It wants one generator for each image, and a flow none at all."""
+    own = {} if type(sampler).__name__ == FLOW else {"generator": generators}
+    return sampler.step(prediction, timestep, x_NCHW, **own).prev_sample  # type: ignore[no-any-return]
+
+
+def _conditions(data: Dataset, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
+    if data.num_classes is not None:
+        return {CLASSES: numbers % data.num_classes}
+    return data.condition(numbers % len(data))
 
 
 def _to_uint8(x_NCHW: torch.Tensor) -> torch.Tensor:

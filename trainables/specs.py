@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 from trainables.checks import require_choice, require_number, require_text, require_whole
-from trainables.diffusion import TIMESTEPS
+from trainables.data import DataSpec
 from trainables.losses.methods import Method
+from trainables.process import PIXEL, SAMPLERS, TIMESTEPS, Process
 
 OPTIMISERS = ("adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "float64")
+INPUTS = ("real", "random_conditioning", "data_free")
 
 
 def content_id(identity: Mapping[str, Any]) -> str:
@@ -32,9 +34,24 @@ def canonical_json(identity: Mapping[str, Any]) -> str:
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def _without_defaults(spec: Any, added: Sequence[str], *, left_out: Sequence[str]) -> dict[str, Any]:
+    """The spec's values. Those `added` since the first ids were given count only where they are not the default."""
+    defaults = {field.name: field.default for field in fields(spec)}
+    return {
+        name: value
+        for name, value in asdict(spec).items()
+        if name not in left_out and not (name in added and value == defaults[name])
+    }
+
+
+def _process(process: Process) -> dict[str, Any]:
+    """The pixel recipe's process has no part in ids: the first ids were given when there was no other."""
+    return {} if process == PIXEL else {"process": process.identity()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A diffusers model by class name and config; sample size and channels come from the data."""
+    """A diffusers model by class name and config; what follows from the data (sizes, classes) is not in it."""
 
     name: str
     model_class: str
@@ -57,6 +74,9 @@ class TrainSpec:
     ema_decay: float = 0.9999
     precision: str = "float32"
     timesteps: str = "antithetic"
+    min_lr: float = 0.0  # where the cosine ends
+    condition_dropout: float = 0.0  # the part of the images that lose their condition, for guidance
+    inputs: str = "real"  # what students are trained on (README, Change the study)
     key: str = field(default="train", compare=False)
 
     def __post_init__(self) -> None:
@@ -65,16 +85,19 @@ class TrainSpec:
         for name in ("lr", "max_grad_norm"):
             require_number(f"{self.key}.{name}", getattr(self, name), above=0)
         require_number(f"{self.key}.ema_decay", self.ema_decay, at_least=0, below=1)
+        require_number(f"{self.key}.min_lr", self.min_lr, at_least=0, below=self.lr)
+        require_number(f"{self.key}.condition_dropout", self.condition_dropout, at_least=0, below=1)
         for name, allowed in (
             ("optimiser", OPTIMISERS),
             ("lr_schedule", LR_SCHEDULES),
             ("precision", PRECISIONS),
             ("timesteps", tuple(TIMESTEPS)),
+            ("inputs", INPUTS),
         ):
             require_choice(f"{self.key}.{name}", getattr(self, name), allowed)
 
     def identity(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "key"}
+        return _without_defaults(self, ("min_lr", "condition_dropout", "inputs"), left_out=("key",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +112,7 @@ class EvaluationSpec:
     noise_seed: int = 0
     extractor_weights: str | None = None  # a path; the extractor's name stands for their content
     batch_size: int = 64  # images sampled at once; changes nothing but speed
+    guidance: float = 1.0  # classifier-free: unconditional + guidance * (conditional - unconditional)
 
     def __post_init__(self) -> None:
         require_whole("evaluation.num_images", self.num_images, 4, 10**7)  # precision, recall: 3rd neighbour
@@ -98,11 +122,12 @@ class EvaluationSpec:
         require_text("evaluation.feature_extractor", self.feature_extractor, "the name of a feature extractor")
         if self.extractor_weights is not None:
             require_text("evaluation.extractor_weights", self.extractor_weights, "null or a path")
-        require_choice("evaluation.sampler", self.sampler, ("ddim",))
+        require_number("evaluation.guidance", self.guidance, at_least=0)
+        require_choice("evaluation.sampler", self.sampler, SAMPLERS)
         require_choice("evaluation.reference_split", self.reference_split, ("train",))
 
     def identity(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key not in ("extractor_weights", "batch_size")}
+        return _without_defaults(self, ("guidance",), left_out=("extractor_weights", "batch_size"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +136,9 @@ class TeacherSpec:
 
     model: ModelSpec
     train: TrainSpec
-    data: str
+    data: DataSpec
     seed: int = 0
+    process: Process = PIXEL
 
     @property
     def name(self) -> str:
@@ -120,9 +146,27 @@ class TeacherSpec:
 
     @cached_property
     def teacher_id(self) -> str:
-        return content_id(
-            {"model": self.model.identity(), "train": self.train.identity(), "data": self.data, "seed": self.seed}
-        )
+        identity = {"model": self.model.identity(), "train": self.train.identity(), "seed": self.seed}
+        return content_id({**identity, "data": self.data.identity(), **_process(self.process)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedSpec:
+    """A student cut from a teacher (trainables/pruning), so that all its members start from the same weights."""
+
+    name: str
+    teacher: TeacherSpec
+    pruning: Mapping[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        return {"pruned_from": self.teacher.teacher_id, "pruning": dict(self.pruning)}
+
+    @property
+    def initial_id(self) -> str:
+        return content_id(self.identity())
+
+
+StudentSpec = ModelSpec | PrunedSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,24 +188,26 @@ class Member:
     rungs: where it may be stopped early; only members of a search have any (trainables/early_stopping.py).
     """
 
-    data: str
+    data: DataSpec
     teacher: TeacherSpec | None
-    student: ModelSpec
+    student: StudentSpec
     method: Method
     seed: int
     train: TrainSpec
     evaluation: EvaluationSpec
+    process: Process = PIXEL
     rungs: tuple[Rung, ...] = ()
 
     def training_identity(self) -> dict[str, Any]:
         rungs = {"rungs": [asdict(rung) for rung in self.rungs]} if self.rungs else {}
         return {
-            "data": self.data,
+            "data": self.data.identity(),
             "teacher": self.teacher.teacher_id if self.teacher else None,
             "student": self.student.identity(),
-            "method": asdict(self.method),
+            "method": self.method.identity(),
             "seed": self.seed,
             "train": self.train.identity(),
+            **_process(self.process),
             **rungs,
         }
 

@@ -10,7 +10,7 @@ import torch
 
 from trainables.atomic import new_file
 from trainables.checkpoint import check_files, read_facts, save_model, sealed
-from trainables.data import image_shape, load_images
+from trainables.data import data_shape, load_data
 from trainables.evaluate import Evaluator
 from trainables.losses.methods import METHODS
 from trainables.models import Size, count, load_model
@@ -58,7 +58,6 @@ def make_teacher(
     """
     folder = folders.teachers / spec.teacher_id
     torch_device = torch.device(device)
-    images = load_images(spec.data)
     if _read_facts(folder) is None:
         member = Member(
             data=spec.data,
@@ -68,11 +67,13 @@ def make_teacher(
             seed=spec.seed,
             train=spec.train,
             evaluation=evaluation,
+            process=spec.process,
         )
         (trained,) = train_pack(
             [member],
             None,
-            images,
+            load_data(spec.data),
+            initial=folders.initial,
             device=torch_device,
             ranks=Ranks(),
             progress=progress or Progress(),
@@ -80,7 +81,7 @@ def make_teacher(
         )
         if trained.model is None:
             raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
-        size = count(spec.model, image_shape(spec.data))
+        size = count(spec.model, data_shape(spec.data))
         facts = {
             "name": spec.name,
             "params": size.params,
@@ -93,7 +94,7 @@ def make_teacher(
         checkpoints.remove()
     saved = check_teacher(folder)
     model = load_model(folder, dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
-    evaluator = Evaluator(evaluation, spec.data, images, folders.reference, torch_device)
+    evaluator = Evaluator(evaluation, spec.data, spec.process, folders.reference, torch_device)
     metrics = dict(evaluator(model).metrics)
     _write_facts(folder, {**saved, "evaluations": {**saved["evaluations"], content_id(evaluation.identity()): metrics}})
 

@@ -5,56 +5,71 @@ Shapes: B batch, C channels, H height, W width.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainables.data import Batch
-from trainables.losses.features import make_adapters, record_features, sub_block_names
+from trainables.data import DataShape
+from trainables.data.streams import Batch
+from trainables.families import family_of, predict, split_variance
+from trainables.losses.features import (
+    FEATURE_LOSSES,
+    Shapes,
+    feature_names,
+    make_adapters,
+    pair_up,
+    record_features,
+)
 from trainables.losses.lift_place import lift_place_terms
 from trainables.losses.objective import Terms, objective
-from trainables.models import build_model
+from trainables.models import example_inputs
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator, derived_seed
 from trainables.specs import Member, TrainSpec
+from trainables.variational import variational_loss
 
-Shapes = Mapping[str, torch.Size]
 _MOMENT = "optimiser."
 
 
 class AdaptedStudent(nn.Module):
-    """The student and, where its method compares features, the adapters that map them to the teacher's channels."""
+    """The student and, where its method compares features, the adapters that map them to the teacher's channels.
 
-    def __init__(
-        self, student: nn.Module, teacher_features: Shapes | None, image_shape: tuple[int, int, int], seed: int
-    ) -> None:
+    teacher_features: shapes of the features of one image, by name of the teacher's module.
+    """
+
+    def __init__(self, student: nn.Module, feature: str, teacher_features: Shapes, shape: DataShape, seed: int) -> None:
         super().__init__()
         self.student = student
-        self.adapters = nn.ModuleList()
-        self._names: list[str] = []
-        if teacher_features is not None:
-            self._features = record_features(student, sub_block_names(student))
-            shapes = feature_shapes(student, image_shape, self._features)
-            self._names = list(shapes)
-            self.adapters = make_adapters(shapes, teacher_features, derived_generator(seed, "adapters"))
+        self.adapters = nn.ParameterList()
+        self.pairs: list[tuple[str, str]] = []  # names of the student's modules and the teacher's
+        if feature != "none":
+            self._features = record_features(student, feature_names(student, feature))
+            shapes = feature_shapes(student, shape, self._features)
+            self.pairs = pair_up(feature, shapes, teacher_features, family_of(student).pair)
+            if FEATURE_LOSSES[feature].adapted:
+                inputs, outputs = zip(
+                    *((shapes[one], teacher_features[other]) for one, other in self.pairs), strict=True
+                )
+                self.adapters = make_adapters(inputs, outputs, derived_generator(seed, "adapters"))
 
-    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        output = self.student(x_t, t, return_dict=False)[0]
-        features = [adapter(self._features.pop(name)) for name, adapter in zip(self._names, self.adapters, strict=True)]
+    def forward(
+        self, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        output = predict(self.student, x_t, time, condition)
+        features = [self._features[one] for one, _ in self.pairs]
+        if self.pairs:
+            self._features.clear()
         return output, features
 
 
-def feature_shapes(
-    model: nn.Module, image_shape: tuple[int, int, int], features: dict[str, torch.Tensor]
-) -> dict[str, torch.Size]:
+def feature_shapes(model: nn.Module, shape: DataShape, features: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     """Shapes of the features that one image leaves in the mapping of `record_features`."""
     parameter = next(model.parameters())
-    x = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
     was_training = model.training
-    with torch.no_grad():
-        model.eval()(x, torch.zeros((1,), dtype=torch.int64, device=parameter.device))  # dropout would draw
+    with torch.no_grad():  # dropout would draw
+        predict(model.eval(), *example_inputs(shape, 1, parameter.device, parameter.dtype))
     model.train(was_training)
     shapes = {name: feature.shape for name, feature in features.items()}
     features.clear()
@@ -62,14 +77,19 @@ def feature_shapes(
 
 
 class Trainee:
-    """A member's training state. Everything in it follows from the member and the steps taken, not from pack mates."""
+    """A member's training state. Everything in it follows from the member and the steps taken, not from pack mates.
+
+    new_student() is the member's initial student, a model of its own at every call. teacher_features: by feature loss,
+    the shapes of the teacher's features of one image.
+    """
 
     def __init__(
         self,
         member: Member,
-        image_shape: tuple[int, int, int],
+        new_student: Callable[[], nn.Module],
+        shape: DataShape,
         *,
-        teacher_features: Shapes | None,
+        teacher_features: Mapping[str, Shapes],
         device: torch.device,
         ranks: Ranks,
     ) -> None:
@@ -77,10 +97,11 @@ class Trainee:
         self.diverged_at_step: int | None = None
         self.stopped_at_step: int | None = None  # early, at a rung
         self.curve: list[dict[str, float | int]] = []
-        self._image_shape = image_shape
-        student = build_model(member.student, image_shape, seed=member.seed)
-        wanted = teacher_features if member.method.feature != "none" else None
-        module = AdaptedStudent(student, wanted, image_shape, member.seed)
+        self._new_student, self._num_channels = new_student, shape.image[0]
+        student = new_student()
+        feature = member.method.feature
+        module = AdaptedStudent(student, feature, teacher_features.get(feature, {}), shape, member.seed)
+        self._adapters, self._teacher_names = module.adapters, [other for _, other in module.pairs]
         module.to(device=device, dtype=getattr(torch, member.train.precision)).train()
         self._parameters, num_student = flatten_parameters(module, first=student)
         self._student_part = slice(0, num_student)
@@ -107,15 +128,17 @@ class Trainee:
         log: bool,
     ) -> torch.Tensor:
         """Computes the gradients of one step; returns (1,) what must be finite for the step to be taken."""
-        method = self.member.method
         output, student_features = self._forward(batch, step)
+        output, variance = split_variance(output, self._num_channels)
         terms = objective(
-            method,
+            self.member.method,
             output,
-            batch.noise,
+            batch.target,
             teacher_output=teacher_output,
             student_features=student_features,
-            teacher_features=list(teacher_features.values()) if method.feature != "none" else (),
+            teacher_features=[teacher_features[name] for name in self._teacher_names],
+            adapters=list(self._adapters),
+            variational=None if variance is None else self._variational(batch, output, variance),
             progress=step / self.member.train.steps,
             rank_mean=self.ranks.mean,
         )
@@ -149,7 +172,7 @@ class Trainee:
 
     def ema_student(self) -> nn.Module:
         """A fresh model that holds the EMA of the student's weights, in evaluation mode."""
-        model = build_model(self.member.student, self._image_shape, seed=self.member.seed)
+        model = self._new_student()
         nn.Module.to(model, device=self._ema.device, dtype=self._ema.dtype)  # diffusers' own .to() warns of any type
         offset = 0
         with torch.no_grad():
@@ -185,12 +208,24 @@ class Trainee:
             self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": {0: moments}})
 
     def _forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        time = self.member.process.model_time(batch.t)
         if not self._has_dropout:
-            return self._module(batch.x_t, batch.t)  # type: ignore[no-any-return]
+            return self._module(batch.x_t, time, batch.condition)  # type: ignore[no-any-return]
         devices = [self._ema.device] if self._ema.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # dropout draws from the default generator
             torch.manual_seed(derived_seed(self.member.seed, "dropout", step, self.ranks.rank))
-            return self._module(batch.x_t, batch.t)  # type: ignore[no-any-return]
+            return self._module(batch.x_t, time, batch.condition)  # type: ignore[no-any-return]
+
+    def _variational(self, batch: Batch, output: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+        return variational_loss(
+            self.member.process,
+            output,
+            variance,
+            x_0=batch.x_0,
+            x_t=batch.x_t,
+            t=batch.t,
+            reduction=self.member.method.reduction,
+        )
 
     def _log(self, step: int, terms: Terms, output: torch.Tensor, teacher_output: torch.Tensor | None) -> None:
         values = {
@@ -244,10 +279,10 @@ def make_optimiser(parameters: nn.Parameter, train: TrainSpec) -> torch.optim.Op
 
 
 def learning_rate(train: TrainSpec, step: int) -> float:
-    """The learning rate of a step: constant, or a half cosine from lr to 0 over the training."""
+    """The learning rate of a step: constant, or a half cosine from lr to min_lr over the training."""
     if train.lr_schedule == "constant":
         return train.lr
-    return train.lr * (1 + math.cos(math.pi * step / train.steps)) / 2
+    return train.min_lr + (train.lr - train.min_lr) * (1 + math.cos(math.pi * step / train.steps)) / 2
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from study.benchmarks.measuring import Options, Result, take_turns
-from trainables.data import image_shape, load_images, to_uint8
+from trainables.data import load_data
+from trainables.data.dataset import to_uint8
 from trainables.extractors import make_extractor
 from trainables.metrics import compute_metrics, image_features
 from trainables.models import build_model
@@ -18,16 +19,17 @@ def run(options: Options) -> Result:
     from study.parse import study_config
 
     config = study_config(compose("config", []))
-    protocol, shape = config.evaluation, image_shape(config.data)
-    student = torch.nn.Module.to(build_model(config.student, shape, seed=0), options.device).eval()
+    protocol, data = config.evaluation, load_data(config.data)
+    student = torch.nn.Module.to(build_model(config.student, data.shape, seed=0), options.device).eval()
     extractor = make_extractor(protocol.feature_extractor, device=options.device)
-    reference = image_features(extractor, to_uint8(load_images(config.data)), protocol.batch_size)
+    reference = image_features(extractor, to_uint8(data.images), protocol.batch_size)
 
     def sample() -> torch.Tensor:
         return sample_images(
             student,
+            data,
+            config.process,
             num_images=protocol.num_images,
-            image_shape=shape,
             sampler=protocol.sampler,
             sampler_steps=protocol.sampler_steps,
             noise_seed=0,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from trainables.data import Dataset, DataShape
+from trainables.data.digits import Digits
 from trainables.losses.methods import make_method
 from trainables.specs import EvaluationSpec, Member, ModelSpec, TeacherSpec, TrainSpec
 
 # Settings of the paper's pixel-space recipe, and its group size.
 RECIPE = {
     "lambda_out": 1.0,
+    "feature": "fitnet",
     "lambda_feat": 1e-6,
     "group_size": 16,
     "coarse_norm": "l1",
@@ -25,8 +30,17 @@ class System:
 
     teacher: ModelSpec
     student: ModelSpec
-    image_shape: tuple[int, int, int]
+    image: tuple[int, int, int]  # C, H, W
     batch_size: int
+
+    @property
+    def shape(self) -> DataShape:
+        return DataShape(image=self.image)
+
+    def data(self, num_images: int) -> Dataset:
+        """Images of noise."""
+        images = torch.rand((num_images, *self.image), generator=torch.Generator().manual_seed(0))
+        return Dataset(images=images * 2 - 1)
 
 
 def unet(channels: int, multiples: tuple[int, ...], *, attention_at: int, layers_per_block: int = 2) -> ModelSpec:
@@ -46,13 +60,12 @@ def unet(channels: int, multiples: tuple[int, ...], *, attention_at: int, layers
 
 def member(system: System, method: str, *, num_steps: int, precision: str = "float32", **settings: Any) -> Member:
     """A member of seed 0. Its data set is only named: the benchmark hands its own images to the engine."""
-    _, height, width = system.image_shape
     train = TrainSpec(steps=num_steps, batch_size=system.batch_size, lr=2e-4, precision=precision)
     return Member(
-        data="digits",
-        teacher=TeacherSpec(model=system.teacher, train=train, data="digits"),
+        data=Digits(),
+        teacher=TeacherSpec(model=system.teacher, train=train, data=Digits()),
         student=system.student,
-        method=make_method(method, RECIPE | settings, num_elements=height * width),
+        method=make_method(method, RECIPE | settings, num_elements=system.shape.num_elements),
         seed=0,
         train=train,
         evaluation=EvaluationSpec(num_images=16, feature_extractor="digits-cnn-v1"),

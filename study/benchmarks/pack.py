@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from study.benchmarks.measuring import Options, Result, take_turns
 from study.benchmarks.models import System, member, unet
-from trainables.data import load_images
+from trainables.data import Dataset
+from trainables.data.digits import Digits
 from trainables.models import build_model, count
 from trainables.pack import Folders, Progress, run_pack, train_pack
 from trainables.ranks import Ranks
-from trainables.specs import Member, TeacherSpec
+from trainables.specs import Member, ModelSpec, TeacherSpec
 
 NUM_STEPS, NUM_STEPS_FINISHED, NUM_STEPS_FLAT = 20, 60, 5
 # The CelebA teacher (78.7M parameters) and a student of its shape at an eighth of its width (1.24M).
@@ -36,13 +36,13 @@ def run(options: Options) -> Result:
         methods = ("out_kd", "out_feat_kd", "lift_place", "lift_place_feat")
         weights = (1.0, 0.1, 0.01)
         members = [member(CELEBA, name, num_steps=4, lambda_out=w) for name in methods for w in weights]
-        row = _training(members, torch.rand((192, *CELEBA.image_shape)) * 2 - 1, options)
+        row = _training(members, CELEBA.data(192), options)
         return Result([row], {"pack_speedup": row["speedup"]})
     packs = default_packs()
-    images = load_images("digits")
-    rows = [_training([_short(one, NUM_STEPS) for one in pack], images, options) for pack in packs]
+    data = Digits().load()
+    rows = [_training([_short(one, NUM_STEPS) for one in pack], data, options) for pack in packs]
     finished = _finished([_short(one, NUM_STEPS_FINISHED) for one in packs[-1]], options)
-    flat = _flatness(packs[0], images, options)
+    flat = _flatness(packs[0], data, options)
     total = sum(row["alone_ms"] for row in rows) / sum(row["pack_ms"] for row in rows)
     values = {"pack_speedup": rows[-1]["speedup"], "pack_speedup_of_all_teachers": total}
     values |= {"pack_speedup_finished_members": finished["speedup"], "pack_flatness": flat}
@@ -60,17 +60,18 @@ def default_packs() -> list[list[Member]]:
     return [list(pack.members) for pack in reversed(plan.packs(first, None))]
 
 
-def _training(members: Sequence[Member], images: torch.Tensor, options: Options) -> dict[str, Any]:
-    teacher = _teacher(members[0].teacher, images, options)
+def _training(members: Sequence[Member], data: Dataset, options: Options) -> dict[str, Any]:
+    teacher = _teacher(members[0].teacher, data, options)
 
     def train(packs: Sequence[Sequence[Member]]) -> None:
         for pack in packs:
-            train_pack(pack, teacher, images, device=options.device, ranks=Ranks(), progress=Progress())
+            train_pack(pack, teacher, data, **_quietly(options))
 
     times = take_turns({"pack": lambda: train([members]), "alone": lambda: train([[one] for one in members])}, options)
     num_member_steps = len(members) * members[0].train.steps
-    channels, height, width = images.shape[1:]
-    student_params = count(members[0].student, (channels, height, width)).params
+    student = members[0].student
+    assert isinstance(student, ModelSpec)
+    student_params = count(student, data.shape).params
     return {
         "what": "training",
         "teacher": members[0].teacher.name if members[0].teacher else None,
@@ -88,9 +89,9 @@ def _finished(pack: Sequence[Member], options: Options) -> dict[str, Any]:
     """From loading the teacher to the evaluation's end, with half the study's steps; per finished member."""
     spec = pack[0].teacher
     assert spec is not None
-    teacher = _teacher(spec, load_images("digits"), options)
+    teacher = _teacher(spec, Digits().load(), options)
     with tempfile.TemporaryDirectory() as root:
-        folders = Folders(Path(root, "teachers"), Path(root, "students"), Path(root, "reference"))
+        folders = Folders(*(Path(root, name) for name in ("teachers", "initial", "students", "reference")))
         teacher.save_pretrained(folders.teachers / spec.teacher_id)  # type: ignore[operator]
         copies = iter(range(10**6))
 
@@ -114,25 +115,29 @@ def _finished(pack: Sequence[Member], options: Options) -> dict[str, Any]:
     }
 
 
-def _flatness(pack: Sequence[Member], images: torch.Tensor, options: Options) -> float:
+def _flatness(pack: Sequence[Member], data: Dataset, options: Options) -> float:
     """Member-steps/s of a pack of 96 members over those of a pack of 12: settings of out_kd on one seed."""
     one = next(one for one in pack if one.method.name == "out_kd")
     one = _short(one, NUM_STEPS_FLAT)
     many = [replace(one, method=replace(one.method, lambda_out=0.01 * (1 + i))) for i in range(96)]
-    teacher = _teacher(one.teacher, images, options)
+    teacher = _teacher(one.teacher, data, options)
 
     def train(members: Sequence[Member]) -> None:
-        train_pack(members, teacher, images, device=options.device, ranks=Ranks(), progress=Progress())
+        train_pack(members, teacher, data, **_quietly(options))
 
     times = take_turns({"96": lambda: train(many), "12": lambda: train(many[:12])}, options, repeats=3)
     return 8 / times["96"].over(times["12"])
 
 
-def _teacher(spec: TeacherSpec | None, images: torch.Tensor, options: Options) -> nn.Module:
+def _teacher(spec: TeacherSpec | None, data: Dataset, options: Options) -> nn.Module:
     assert spec is not None
-    channels, height, width = images.shape[1:]
-    teacher = build_model(spec.model, (channels, height, width), seed=0)
+    teacher = build_model(spec.model, data.shape, seed=0)
     return nn.Module.to(teacher, options.device).eval().requires_grad_(False)
+
+
+def _quietly(options: Options) -> dict[str, Any]:
+    """What `train_pack` takes besides: nothing is kept or reported, and no student is a pruned one."""
+    return {"initial": Path(), "device": options.device, "ranks": Ranks(), "progress": Progress()}
 
 
 def _short(one: Member, num_steps: int) -> Member:

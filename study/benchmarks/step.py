@@ -9,14 +9,16 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from study.benchmarks.measuring import Options, Result, take_turns
 from study.benchmarks.models import System, member, unet
-from trainables.data import SeedStream
-from trainables.losses.features import record_features, sub_block_names
+from trainables.data.streams import SeedStream
+from trainables.families import predict
+from trainables.losses.features import feature_names, record_features
 from trainables.models import build_model
 from trainables.pack import peak_memory_mb
 from trainables.ranks import Ranks
@@ -47,11 +49,11 @@ def run(options: Options) -> Result:
 
 def _measure(system: System, options: Options) -> dict[str, Any]:
     times = take_turns({name: _Step(system, name, options.device) for name in METHODS}, options)
-    size = system.image_shape[2]
+    size = system.image[2]
     memory = {name: _memory_mb(size, name, options.device) for name in METHODS}
     baseline, ours = METHODS
     return {
-        "shape": "x".join(map(str, (system.batch_size, *system.image_shape))),
+        "shape": "x".join(map(str, (system.batch_size, *system.image))),
         "out_feat_kd_iterations_s": 1 / times[baseline].seconds,
         "lift_place_feat_iterations_s": 1 / times[ours].seconds,
         "ratio": times[baseline].over(times[ours]),
@@ -67,20 +69,22 @@ class _Step:
     def __init__(self, system: System, method: str, device: torch.device) -> None:
         one = member(system, method, num_steps=1000)
         one = replace(one, train=replace(one.train, lr=1e-6))
-        images = torch.rand((2 * system.batch_size, *system.image_shape), generator=torch.Generator().manual_seed(0))
-        stream = SeedStream(images * 2 - 1, seed=0, batch_size=system.batch_size, timesteps="antithetic", ranks=Ranks())
-        self._teacher = build_model(system.teacher, system.image_shape, seed=1).eval().requires_grad_(False)
+        data = system.data(2 * system.batch_size)
+        stream = SeedStream(
+            data, one.process, seed=0, batch_size=system.batch_size, timesteps="antithetic", ranks=Ranks()
+        )
+        self._teacher = build_model(system.teacher, system.shape, seed=1).eval().requires_grad_(False)
         torch.nn.Module.to(self._teacher, device)
-        self._features = record_features(self._teacher, sub_block_names(self._teacher))
-        shapes = feature_shapes(self._teacher, system.image_shape, self._features)
-        self._trainee = Trainee(one, system.image_shape, teacher_features=shapes, device=device, ranks=Ranks())
-        batch = stream.batch(0)
-        self._batch = type(batch)(*(tensor.to(device) for tensor in (batch.x_t, batch.t, batch.noise)))
+        self._features = record_features(self._teacher, feature_names(self._teacher, "fitnet"))
+        shapes = {"fitnet": feature_shapes(self._teacher, system.shape, self._features)}
+        new_student = partial(build_model, system.student, system.shape, seed=0)
+        self._trainee = Trainee(one, new_student, system.shape, teacher_features=shapes, device=device, ranks=Ranks())
+        self._batch = stream.batch(0).to(device, torch.float32)
         self._step = 0
 
     def __call__(self) -> None:
         with torch.no_grad():
-            output = self._teacher(self._batch.x_t, self._batch.t, return_dict=False)[0]
+            output = predict(self._teacher, self._batch.x_t, self._batch.t, {})
         check = self._trainee.backward(self._batch, output, self._features, self._step, log=False)
         self._trainee.update(self._step, finite=bool(check.isfinite()))
         self._step += 1

@@ -69,8 +69,9 @@ _EMPTY = (
 def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]:
     """CPU seconds of one trial more and of running Tune: packs with next to no work, in one trial and in four."""
     from study import plan
-    from study.executor import make_job, make_teachers, run_trials
+    from study.executor import make_job, run_trials
     from study.searcher import PlannedPacks
+    from study.teacher_tasks import make_teachers
 
     make_teachers(config)
     packs = plan.packs(plan.members(config), None)
@@ -89,8 +90,9 @@ def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]
     from analysis.records import read_runs
     from study import plan
     from study.estimate import measure_costs
-    from study.executor import make_job, make_teachers, run_packs, run_trials
+    from study.executor import make_job, run_packs, run_trials
     from study.searcher import PlannedPacks
+    from study.teacher_tasks import make_teachers
 
     started = time.perf_counter()
     make_teachers(config)

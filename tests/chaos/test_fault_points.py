@@ -18,6 +18,7 @@ from study.sink import _write_samples
 from trainables import teachers
 from trainables.atomic import new_file, remove_temporaries
 from trainables.checkpoint import TrainedStudent, load_student, save_model, save_student
+from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
@@ -142,7 +143,7 @@ def test_a_sample_image_and_the_error_maps(suffix: str, tmp_path: Path) -> None:
 
 
 def test_a_student(tmp_path: Path) -> None:
-    model = build_model(STUDENT, (1, 8, 8), seed=0)
+    model = build_model(STUDENT, DataShape(image=(1, 8, 8)), seed=0)
     student = TrainedStudent("t" * 16, model, weights_digest(model), [{"step": 0, "loss": 1.0}], 1.0, None)
     folder = tmp_path / student.train_id
 

@@ -68,7 +68,7 @@ def test_a_ratio_is_between_neighbours() -> None:
 
 def test_the_default_packs_have_every_method_on_every_teacher() -> None:
     packs = pack.default_packs()
-    assert [members[0].teacher.name for members in packs if members[0].teacher] == ["unet_16", "unet_48", "unet_96"]
+    assert [members[0].teacher.name for members in packs if members[0].teacher] == ["unet_16", "unet_64", "unet_160"]
     assert {len(members) for members in packs} == {7}
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from analysis.records import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
 from study.damage import set_aside_damaged
 from trainables.checkpoint import TrainedStudent, save_model, save_student
+from trainables.data import DataShape
 from trainables.metrics import Features, load_features, save_features
 from trainables.models import build_model
 from trainables.specs import ModelSpec
@@ -36,7 +37,7 @@ MODEL = ModelSpec(
 @pytest.fixture
 def study_dir(tmp_path: Path) -> Path:
     """A study of one member, with all that is kept of it."""
-    model = build_model(MODEL, (1, 8, 8), seed=0)
+    model = build_model(MODEL, DataShape(image=(1, 8, 8)), seed=0)
     digest = weights_digest(model)
     save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID)
     save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", {"digest": digest, "evaluations": {}})

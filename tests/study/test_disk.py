@@ -24,6 +24,7 @@ from study.parse import study_config
 from study.plan import members, packs
 from study.sink import _write_samples
 from trainables.checkpoint import TrainedStudent, save_student
+from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.specs import ModelSpec, TeacherSpec
 from trainables.trainee import weights_digest
@@ -59,7 +60,7 @@ def write_samples(study_dir: Path) -> None:
 
 
 def write_student(study_dir: Path) -> None:
-    model = build_model(STUDENT, (1, 8, 8), seed=0)
+    model = build_model(STUDENT, DataShape(image=(1, 8, 8)), seed=0)
     save_student(TrainedStudent("t" * 16, model, weights_digest(model), [], 1.0, None), study_dir / "students" / "t")
 
 

@@ -24,10 +24,10 @@ def test_default_study_has_every_cell_and_one_reference_per_seed(config: StudyCo
 
 
 def test_default_study_reaches_a_gap_of_sixty(config: StudyConfig) -> None:
-    from trainables.data import image_shape
+    from trainables.data import data_shape
     from trainables.models import count
 
-    shape = image_shape(config.data)
+    shape = data_shape(config.data)
     largest = max(count(teacher.model, shape).params for teacher in config.teachers)
     assert largest >= 60 * count(config.student, shape).params
 
@@ -71,7 +71,7 @@ def test_shares_end_together(config: StudyConfig, num_shares: int) -> None:
     packs = plan.packs(plan.members(config), None)
 
     def seconds(pack: plan.Pack) -> float:
-        return 10.0 if pack.teacher and pack.teacher.name == "unet_96" else 4.0
+        return 10.0 if pack.teacher and pack.teacher.name == "unet_160" else 4.0
 
     shares = plan.shares(packs, num_shares, seconds)
     assert sorted(pack.pack_id for share in shares for pack in share) == sorted(pack.pack_id for pack in packs)
@@ -91,4 +91,4 @@ def test_plan_is_the_same_in_any_order(config: StudyConfig) -> None:
 def test_the_largest_teacher_is_first(config: StudyConfig) -> None:
     first = plan.packs(plan.members(config), None)[0]
     assert first.teacher is not None
-    assert first.teacher.name == "unet_96"
+    assert first.teacher.name == "unet_160"

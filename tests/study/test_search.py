@@ -32,7 +32,7 @@ def settings_of(search: TeacherSearch) -> list[list[dict[str, object]]]:
 
 
 def test_every_arm_gets_the_same_budget_exactly(tmp_path: Path) -> None:
-    config = tuned_config(tmp_path, "protocol.teachers=[unet_16,unet_48]")
+    config = tuned_config(tmp_path, "protocol.teachers=[unet_16,unet_64]")
     for search in make_searches(config):
         asked = finish(search, {})
         assert len({member.run_id for member in asked}) == len(asked) == 3 * 6 * 2
@@ -156,7 +156,7 @@ def test_the_number_of_slots_changes_the_packs_but_no_suggestion(
 
 
 def test_teachers_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    config = tuned_config(tmp_path, "protocol.teachers=[unet_16,unet_48]", "protocol.methods=[out_kd]")
+    config = tuned_config(tmp_path, "protocol.teachers=[unet_16,unet_64]", "protocol.methods=[out_kd]")
     searches, outcomes = make_searches(config), dict[str, Outcome]()
     source = RoundPacks(searches, lambda: outcomes, max_members=None, num_slots=1)
     (one_seed,), (other_seed,), *rest = [source.next_packs() for _ in range(4)]

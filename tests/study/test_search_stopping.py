@@ -6,6 +6,7 @@ import pytest
 from tuned_study import finish, outcome, tuned_config
 
 from study.confirm import confirm_phases
+from study.layout import folders
 from study.outcomes import Outcome
 from study.plan import members as grid_members
 from study.rungs import make_rungs
@@ -50,7 +51,7 @@ def test_the_search_stops_members_and_replays(tmp_path: Path, rule: str) -> None
 
 @pytest.mark.parametrize("rule", [MEDIAN, ASHA])
 def test_no_confirm_or_grid_member_can_be_stopped(tmp_path: Path, rule: str) -> None:
-    config = tuned_config(tmp_path, rule, "protocol.teachers=[unet_16,unet_48]")
+    config = tuned_config(tmp_path, rule, "protocol.teachers=[unet_16,unet_64]")
     for search in make_searches(config):
         asked = finish(search, {})
         assert all(len(member.rungs) == 2 for member in asked)
@@ -68,7 +69,7 @@ def test_a_row_of_another_phase_than_search_is_refused_for_a_member_with_rungs(t
     size = Size(params=1, macs=1)
     sink = RecordSink(
         study_dir=tmp_path, study="s", phase="search", phases={member.run_id: phase}, collapse_fid=1.0, student=size,
-        teachers={},
+        folders=folders(tmp_path),
     )  # fmt: skip
     from trainables.checkpoint import TrainedStudent
 

@@ -27,7 +27,7 @@ BAD = [
     ("protocol.recipe_first=1", "protocol.recipe_first"),
     ("protocol.methods=[kd]", "diffusion_only, out_kd"),
     ("protocol.methods=[out_kd,out_kd]", "protocol.methods must be distinct"),
-    ("protocol.teachers=[unet_1]", "unet_16, unet_48, unet_96"),
+    ("protocol.teachers=[unet_1]", "unet_16, unet_64, unet_160"),
     ("protocol.shared_space=nowhere", "nowhere"),
     ("protocol.shared_space=out_kd", "search_space.lambda_out is in out_kd and in the shared space"),
     ("search_space=lift_place", "search_space.coarse_norm of lift_place is not a setting of out_kd"),
@@ -83,8 +83,8 @@ def test_a_space_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 def test_only_the_teachers_that_are_tuned_are_made(tmp_path: Path) -> None:
     config = study_config(compose("config", [f"study_dir={tmp_path}", "protocol=tuned"]))
-    assert [teacher.name for teacher in config.teachers] == ["unet_48"]
-    assert tuning_of(config).teachers == ("unet_48",)
+    assert [teacher.name for teacher in config.teachers] == ["unet_64"]
+    assert tuning_of(config).teachers == ("unet_64",)
 
 
 def test_protocol_search_is_one_method_without_confirm_seeds(tmp_path: Path) -> None:

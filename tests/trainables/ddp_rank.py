@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from tiny import SHAPE, member, train_spec, unet
 
-from trainables.data import load_images
+from trainables.data.digits import Digits
 from trainables.models import build_model
 from trainables.pack import Progress, train_pack
 from trainables.ranks import Ranks
@@ -44,7 +44,8 @@ def outcome(
     students = train_pack(
         members,
         teacher,
-        load_images("digits"),
+        Digits().load(),
+        initial=Path(),
         device=torch.device("cpu"),
         ranks=ranks,
         progress=Progress(progress, interval_seconds=-1.0),

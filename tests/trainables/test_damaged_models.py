@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tiny import evaluation_spec, member, teacher_spec, train_spec, unet
+from tiny import folders as folders_in
 
 from trainables.checkpoint import load_student
 from trainables.damage import set_aside
@@ -20,7 +21,7 @@ MEMBER = member("diffusion_only", train=train_spec(steps=2))
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("study")
-    return Folders(root / "teachers", root / "students", root / "reference")
+    return folders_in(root)
 
 
 def digest_of(folders: Folders) -> str | None:
@@ -86,7 +87,7 @@ def test_a_damaged_student_is_set_aside_and_trained_again(
     [(name.replace("training", "teacher"), damage) for name, damage in DAMAGES],
 )
 def test_a_damaged_teacher_is_named(name: str, damage: Callable[[Path], None], tmp_path: Path) -> None:
-    folders = Folders(tmp_path / "teachers", tmp_path / "students", tmp_path / "reference")
+    folders = folders_in(tmp_path)
     spec = teacher_spec(model=unet(4), train=train_spec(steps=1, key="teacher_train"))
     make_teacher(spec, evaluation_spec(num_images=4, sampler_steps=1), folders)
     folder = folders.teachers / spec.teacher_id

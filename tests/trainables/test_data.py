@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from trainables.data import Batch, SeedStream, image_shape, load_images, to_uint8
+from trainables.data import Dataset, data_shape, load_data, make_data
+from trainables.data.dataset import to_uint8
+from trainables.data.digits import Digits
+from trainables.data.streams import Batch, SeedStream
+from trainables.process import PIXEL
 from trainables.ranks import Ranks
 
 NUM_IMAGES = 10
@@ -16,17 +20,19 @@ ALPHAS_BAR = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod
 def stream(*, seed: int = 0, batch_size: int = 4, rank: int = 0, world_size: int = 1) -> SeedStream:
     """Batches of ten images, image i all of grey i."""
     images = torch.arange(float(NUM_IMAGES)).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
-    return SeedStream(images, seed=seed, batch_size=batch_size, timesteps="antithetic", ranks=Ranks(rank, world_size))
+    share = Ranks(rank, world_size)
+    data = Dataset(images=images)
+    return SeedStream(data, PIXEL, seed=seed, batch_size=batch_size, timesteps="antithetic", ranks=share)
 
 
 def same(first: Batch, second: Batch) -> bool:
-    return all(torch.equal(getattr(first, key), getattr(second, key)) for key in ("x_t", "t", "noise"))
+    return all(torch.equal(getattr(first, key), getattr(second, key)) for key in ("x_t", "t", "target"))
 
 
 def clean_images(batch: Batch) -> list[int]:
     """Which images a batch holds, by taking the noise out of it again."""
     alpha_bar = ALPHAS_BAR[batch.t].view(-1, 1, 1, 1)
-    x_0 = (batch.x_t - (1 - alpha_bar).sqrt() * batch.noise) / alpha_bar.sqrt()
+    x_0 = (batch.x_t - (1 - alpha_bar).sqrt() * batch.target) / alpha_bar.sqrt()
     assert (x_0 - x_0.round()).abs().max() < 0.01
     return x_0.mean(dim=(1, 2, 3)).round().int().tolist()
 
@@ -43,12 +49,12 @@ def test_steps_and_seeds_differ_in_images_noise_and_timesteps() -> None:
     batch = stream(batch_size=10).batch(0)
     for other in (stream(batch_size=10).batch(1), stream(batch_size=10, seed=1).batch(0)):
         assert clean_images(batch) != clean_images(other)
-        assert not torch.equal(batch.noise, other.noise)
+        assert not torch.equal(batch.target, other.target)
         assert not torch.equal(batch.t, other.t)
 
 
 def test_noise_of_images_in_one_batch_differs() -> None:
-    noise = stream(batch_size=8).batch(0).noise
+    noise = stream(batch_size=8).batch(0).target
     assert len({tuple(image.flatten().tolist()) for image in noise}) == 8
 
 
@@ -64,7 +70,7 @@ def test_shares_of_the_ranks_make_the_global_batch(world_size: int) -> None:
         whole = stream(batch_size=8).batch(step)
         shares = [stream(batch_size=8, rank=rank, world_size=world_size).batch(step) for rank in range(world_size)]
         assert {len(share.t) for share in shares} == {8 // world_size}
-        for key in ("x_t", "t", "noise"):
+        for key in ("x_t", "t", "target"):
             interleaved = torch.stack([getattr(share, key) for share in shares], dim=1).flatten(0, 1)
             assert torch.equal(interleaved, getattr(whole, key))
 
@@ -91,7 +97,7 @@ def test_noised_images_follow_the_formula() -> None:
     assert sorted(clean_images(batch)) == list(range(NUM_IMAGES))
     x_0 = torch.tensor(clean_images(batch), dtype=torch.float64).view(-1, 1, 1, 1)
     alpha_bar = ALPHAS_BAR[batch.t].view(-1, 1, 1, 1)
-    expected = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * batch.noise
+    expected = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * batch.target
     torch.testing.assert_close(batch.x_t.double(), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -101,16 +107,16 @@ def test_timesteps_of_a_batch_are_antithetic() -> None:
 
 
 def test_digits_are_the_real_ones_between_minus_one_and_one() -> None:
-    images = load_images("digits")
+    images = load_data(Digits()).images
     assert images.shape == (1797, 1, 8, 8)
     assert (images.min(), images.max(), images.dtype) == (-1, 1, torch.float32)
     assert torch.equal((images[:, 0].double() + 1) * 8, torch.from_numpy(load_digits().images))
-    assert image_shape("digits") == (1, 8, 8)
+    assert data_shape(Digits()).image == (1, 8, 8)
 
 
 def test_an_unknown_data_set_is_named() -> None:
     with pytest.raises(ValueError, match=r"data.name must be one of digits but got 'mnist'"):
-        load_images("mnist")
+        make_data({"name": "mnist"})
 
 
 def test_to_uint8_rounds_and_clips() -> None:

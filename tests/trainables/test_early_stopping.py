@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import SHAPE, member, teacher_spec, unet
+from tiny import folders as folders_in
 
 from trainables.checkpoint import TrainedStudent, load_student
-from trainables.data import load_images
+from trainables.data.digits import Digits
 from trainables.models import build_model
-from trainables.pack import Folders, MemberResult, run_pack, train_pack
+from trainables.pack import MemberResult, run_pack, train_pack
 from trainables.pack import Progress as NoProgress
 from trainables.ranks import Ranks
 from trainables.specs import Member, Rung
@@ -28,9 +29,15 @@ def trained(members: list[Member], fid: float = 50.0) -> dict[str, TrainedStuden
     """One pack's outcomes by train_id, where every FID on the way is `fid`."""
     teacher = build_model(unet(8), SHAPE, seed=100).eval().requires_grad_(False)
     outcomes = train_pack(
-        members, teacher, load_images("digits"), device=torch.device("cpu"), ranks=Ranks(), progress=NoProgress(),
+        members,
+        teacher,
+        Digits().load(),
+        initial=Path(),
+        device=torch.device("cpu"),
+        ranks=Ranks(),
+        progress=NoProgress(),
         measure=lambda _model, _num_images: fid,
-    )  # fmt: skip
+    )
     return {outcome.train_id: outcome for outcome in outcomes}
 
 
@@ -75,7 +82,7 @@ def test_a_pack_of_stopped_members_ends() -> None:
 
 
 def test_a_stopped_student_is_evaluated_kept_and_known_as_stopped(tmp_path: Path) -> None:
-    folders = Folders(teachers=tmp_path / "teachers", students=tmp_path / "students", reference=tmp_path / "reference")
+    folders = folders_in(tmp_path)
     one = replace(member("out_kd"), rungs=rungs(1e-6, None))
     make_teacher(teacher_spec(), one.evaluation, folders)
     results: list[MemberResult] = []

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 from sklearn.datasets import load_digits
 
-from trainables.data import digits, to_uint8
+from trainables.data.dataset import to_uint8
+from trainables.data.digits import Digits
 from trainables.extractors import digits_cnn, inception, make_extractor
 from trainables.extractors.train_digits_cnn import accuracy
 from trainables.extractors.train_digits_cnn import digits as digits_split
@@ -27,14 +28,14 @@ def test_the_digits_network_reads_digits_it_was_not_trained_on() -> None:
 def test_the_extractor_sees_the_images_the_study_makes() -> None:
     """Bytes of the study's own data set are read as their labels: polarity, scale and orientation agree."""
     extractor = make_extractor("digits-cnn-v1")
-    logits = image_features(extractor, to_uint8(digits()), 256).logits
+    logits = image_features(extractor, to_uint8(Digits().load().images), 256).logits
     assert (logits.argmax(dim=1) == torch.as_tensor(load_digits().target)).double().mean() >= 0.97
     assert not extractor.training
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
 
 
 def test_the_scale_of_the_features_is_that_of_the_version() -> None:
-    features = image_features(make_extractor("digits-cnn-v1"), to_uint8(digits()), 256).features
+    features = image_features(make_extractor("digits-cnn-v1"), to_uint8(Digits().load().images), 256).features
     assert features.var(dim=0).sum() == pytest.approx(400, rel=0.05)
 
 
@@ -145,6 +146,6 @@ def test_inception_loads_given_weights(tmp_path: Path, monkeypatch: pytest.Monke
     loaded = extractor.state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
-    features = image_features(extractor, to_uint8(digits())[:2], 2)
+    features = image_features(extractor, to_uint8(Digits().load().images)[:2], 2)
     assert features.features.shape == (2, 2048)
     assert features.logits.shape == (2, 1008)

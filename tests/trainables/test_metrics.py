@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.data import digits, to_uint8
+from trainables.data.dataset import to_uint8
+from trainables.data.digits import Digits
 from trainables.extractors import make_extractor
 from trainables.metrics import METRICS, Features, compute_metrics, image_features, load_features, save_features
 
@@ -48,7 +49,7 @@ def write_png_files(folder: Path, images: torch.Tensor) -> str:
 @pytest.fixture(scope="module")
 def real() -> torch.Tensor:
     """The 1,797 digits in a random order, uint8 (N, 1, 8, 8)."""
-    images = to_uint8(digits())
+    images = to_uint8(Digits().load().images)
     return images[torch.randperm(len(images), generator=generator())]
 
 

@@ -60,7 +60,7 @@ def macs_by_layers(model: nn.Module) -> int:
 
     handles = [layer.register_forward_hook(add) for layer in model.modules()]
     with torch.no_grad():
-        model(torch.zeros(1, *SHAPE), torch.zeros(1, dtype=torch.int64))
+        model(torch.zeros(1, *SHAPE.image), torch.zeros(1, dtype=torch.int64))
     for handle in handles:
         handle.remove()
     return total

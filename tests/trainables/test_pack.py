@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import SHAPE, evaluation_spec, member, teacher_spec, train_spec, unet
+from tiny import folders as folders_in
 
 from trainables import pack
 from trainables.checkpoint import TrainedStudent, load_student
-from trainables.data import load_images
+from trainables.data.digits import Digits
 from trainables.models import build_model
 from trainables.pack import Folders, MemberResult, Progress, check_pack, run_pack, train_pack
 from trainables.ranks import Ranks
@@ -27,7 +28,13 @@ def trained(members: Sequence[Member]) -> dict[str, TrainedStudent]:
     """The outcomes of one pack of these members beside a teacher of random weights, by train_id."""
     teacher = build_model(unet(8), SHAPE, seed=100).eval().requires_grad_(False)
     outcomes = train_pack(
-        members, teacher, load_images("digits"), device=torch.device("cpu"), ranks=Ranks(), progress=Progress()
+        members,
+        teacher,
+        Digits().load(),
+        initial=Path(),
+        device=torch.device("cpu"),
+        ranks=Ranks(),
+        progress=Progress(),
     )
     assert [outcome.train_id for outcome in outcomes] == [one.train_id for one in members]
     return {outcome.train_id: outcome for outcome in outcomes}
@@ -120,7 +127,8 @@ def test_a_pack_that_diverges_as_a_whole_stops() -> None:
     outcomes = train_pack(
         [diverging()],
         build_model(unet(8), SHAPE, seed=100),
-        load_images("digits"),
+        Digits().load(),
+        initial=Path(),
         device=torch.device("cpu"),
         ranks=Ranks(),
         progress=Progress(steps.append, interval_seconds=0.0),
@@ -143,7 +151,7 @@ def test_seconds_are_shared_out() -> None:
 @pytest.fixture(scope="module")
 def with_teacher(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("study")
-    folders = Folders(root / "teachers", root / "students", root / "reference")
+    folders = folders_in(root)
     make_teacher(teacher_spec(), evaluation_spec(), folders)
     return folders
 
@@ -164,7 +172,7 @@ def test_a_pack_from_teacher_to_results(with_teacher: Folders, monkeypatch: pyte
         assert evaluation is not None
         assert set(evaluation.metrics) == METRICS
         assert all(math.isfinite(value) for value in evaluation.metrics.values())
-        assert evaluation.samples.shape == (16, *SHAPE)
+        assert evaluation.samples.shape == (16, *SHAPE.image)
         assert evaluation.samples.dtype == torch.uint8
         assert evaluation.student_teacher_distance is not None
         assert evaluation.student_teacher_distance > 0
@@ -233,7 +241,7 @@ def test_ranks_share_out_the_evaluations(with_teacher: Folders, monkeypatch: pyt
 
 
 def test_a_teacher_that_is_missing_is_named(tmp_path: Path) -> None:
-    folders = Folders(tmp_path / "teachers", tmp_path / "students", tmp_path / "reference")
+    folders = folders_in(tmp_path)
     with pytest.raises(ValueError, match=f"{teacher_spec().teacher_id} does not hold a diffusers model"):
         run_pack([member("out_kd")], folders, lambda _: None)
 

@@ -1,11 +1,13 @@
 """A pack that does not fit the memory is trained in parts; nobody is lost and no result changes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import evaluation_spec, member, teacher_spec, train_spec
+from tiny import folders as folders_in
 
 from trainables import pack
 from trainables.checkpoint import TrainedStudent
@@ -77,7 +79,7 @@ def with_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def folders(root: Path, name: str) -> Folders:
-    return Folders(root / "teachers", root / name / "students", root / "reference")
+    return replace(folders_in(root), students=root / name / "students")
 
 
 def test_a_pack_in_parts_has_the_results_of_the_whole(

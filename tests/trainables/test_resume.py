@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import SHAPE, evaluation_spec, member, teacher_spec, train_spec, unet
+from tiny import folders as folders_in
 
 from trainables import pack, resume
 from trainables.checkpoint import TrainedStudent
-from trainables.data import load_images
+from trainables.data.digits import Digits
 from trainables.losses.methods import METHODS
 from trainables.models import build_model
 from trainables.pack import Folders, MemberResult, Progress, run_pack, train_pack
@@ -59,7 +60,8 @@ def train(
     outcomes = train_pack(
         members,
         teacher,
-        load_images("digits"),
+        Digits().load(),
+        initial=Path(),
         device=torch.device("cpu"),
         ranks=Ranks(),
         progress=Progress(progress, interval_seconds=-1.0),
@@ -210,7 +212,7 @@ def test_run_ids_tell_whose_state_a_folder_holds(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def with_teacher(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("study")
-    folders = Folders(root / "teachers", root / "students", root / "reference")
+    folders = folders_in(root)
     make_teacher(teacher_spec(), evaluation_spec(), folders)
     return folders
 
@@ -246,7 +248,7 @@ def watched(steps: list[int], train: object, *args: object, **kwargs: object) ->
 
 def test_an_interrupted_teacher_goes_on(tmp_path: Path) -> None:
     spec = teacher_spec(model=unet(4), train=train_spec(steps=4, key="teacher_train"))
-    folders = [Folders(root / "t", root / "s", root / "r") for root in (tmp_path / "a", tmp_path / "b")]
+    folders = [folders_in(root) for root in (tmp_path / "a", tmp_path / "b")]
     make_teacher(spec, evaluation_spec(), folders[0])
     checkpoints, steps = Checkpoints(tmp_path / "checkpoints", 2), []
 

@@ -1,38 +1,43 @@
 """Images are addressed by (noise seed, index): nothing else may change a byte of them."""
 
-import types
-
 import pytest
 import torch
+from diffusers import UNet2DModel
 from torch import nn
 
-from trainables.diffusion import noise_schedule
+import trainables.torchvision_ops  # noqa: F401  (before diffusers)
+from trainables.data import Dataset
+from trainables.process import PIXEL
 from trainables.sample import micro_batch_size, sample_images
 from trainables.seeds import derived_generator
 
 SHAPE = (1, 8, 8)
+DATA = Dataset(images=torch.zeros((1, *SHAPE)))
+_BLOCKS = {
+    "down_block_types": ("DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D"),
+}
 
 
-class Denoiser(nn.Module):
+class Denoiser(UNet2DModel):
     """The optimal noise predictor of N(0, 0.3^2) pixels plus a random U-Net: pixels come out grey."""
 
     def __init__(self, strength: float = 0.5, dropout: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(sample_size=8, block_out_channels=(4, 8), norm_num_groups=2, **_BLOCKS)
         self.unet = random_unet(dropout)
         self.strength = strength
         self.batch_sizes: list[int] = []
-        self.register_buffer("alphas_bar", noise_schedule().alphas_cumprod)
+        self.register_buffer("alphas_bar", PIXEL.alphas_cumprod)
 
-    def forward(self, x: torch.Tensor, timestep: torch.Tensor) -> types.SimpleNamespace:
+    def forward(self, x: torch.Tensor, timestep: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+        assert not return_dict
         self.batch_sizes.append(len(x))
-        alpha_bar = self.alphas_bar[timestep]
+        alpha_bar = self.alphas_bar[timestep].view(-1, 1, 1, 1)
         ideal = x * (1 - alpha_bar).sqrt() / (0.09 * alpha_bar + 1 - alpha_bar)
-        return types.SimpleNamespace(sample=ideal + self.strength * self.unet(x, timestep).sample)
+        return (ideal + self.strength * self.unet(x, timestep).sample,)
 
 
 def random_unet(dropout: float = 0.0) -> nn.Module:
-    from diffusers import UNet2DModel  # only after trainables, which makes torchvision importable
-
     with torch.random.fork_rng():
         torch.manual_seed(5)
         return UNet2DModel(
@@ -43,14 +48,13 @@ def random_unet(dropout: float = 0.0) -> nn.Module:
             block_out_channels=(4, 8),
             norm_num_groups=2,
             dropout=dropout,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
+            **_BLOCKS,
         )
 
 
 def sampled(model: nn.Module, num_images: int = 70, **settings: object) -> torch.Tensor:
     protocol = {"sampler_steps": 5, "noise_seed": 3, "batch_size": 64} | settings
-    return sample_images(model, num_images=num_images, image_shape=SHAPE, **protocol)
+    return sample_images(model, DATA, PIXEL, num_images=num_images, **protocol)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +144,7 @@ def test_a_float64_model_is_sampled_too() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sampler": "euler"}, r"evaluation\.sampler must be one of ddim, ddpm, but got 'euler'"),
+        ({"sampler": "euler"}, r"evaluation\.sampler must be one of ddim, ddpm but got 'euler'"),
         ({"sampler_steps": 0}, r"evaluation\.sampler_steps must be 1 \.\. 1000, but got 0"),
         ({"sampler_steps": 1001}, r"evaluation\.sampler_steps must be 1 \.\. 1000, but got 1001"),
         ({"batch_size": 0}, "batch_size must be at least 1"),

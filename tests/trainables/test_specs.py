@@ -84,7 +84,7 @@ def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) ->
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("num_images", 1), ("sampler_steps", 1001), ("batch_size", 0), ("noise_seed", -1), ("sampler", "euler")],
+    [("num_images", 1), ("sampler_steps", 1001), ("batch_size", 0), ("noise_seed", -1), ("sampler", "dpm")],
 )
 def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}$"):

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from tiny import SHAPE, evaluation_spec, teacher_spec, train_spec, unet
+from tiny import folders as folders_in
 
 from trainables import teachers
 from trainables.models import count, load_model
@@ -18,7 +19,7 @@ from trainables.teachers import find_teacher, make_teacher
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
-    return Folders(tmp_path / "teachers", tmp_path / "students", tmp_path / "reference")
+    return folders_in(tmp_path)
 
 
 def small_teacher(**recipe: object) -> TeacherSpec:

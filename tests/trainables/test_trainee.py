@@ -2,18 +2,22 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pytest
 import torch
 from tiny import SHAPE, member, train_spec, unet
 from torch import nn
 
-from trainables.data import Batch, SeedStream, load_images
+from trainables.data.digits import Digits
+from trainables.data.streams import Batch, SeedStream
+from trainables.families.unet import sub_block_names
 from trainables.loop import train_members
-from trainables.losses.features import make_adapters, record_features, sub_block_names
+from trainables.losses.features import Shapes, make_adapters, record_features
 from trainables.losses.objective import objective
 from trainables.models import build_model
+from trainables.process import PIXEL
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator
 from trainables.specs import Member
@@ -26,13 +30,17 @@ def frozen_teacher(dtype: torch.dtype = torch.float64) -> nn.Module:
     return build_model(unet(8), SHAPE, seed=100).to(dtype).eval().requires_grad_(False)
 
 
+def new_trainee(one: Member, teacher_features: Mapping[str, Shapes]) -> Trainee:
+    new_student = partial(build_model, one.student, SHAPE, seed=one.seed)
+    return Trainee(one, new_student, SHAPE, teacher_features=teacher_features, device=CPU, ranks=Ranks())
+
+
 def train(members: Sequence[Member], teacher: nn.Module) -> list[Trainee]:
     """Trains the members side by side on the digits."""
     features = record_features(teacher, sub_block_names(teacher))
-    shapes = feature_shapes(teacher, SHAPE, features)
-    trainees = [Trainee(one, SHAPE, teacher_features=shapes, device=CPU, ranks=Ranks()) for one in members]
-    images = load_images("digits")
-    train_members(trainees, teacher, features, images, device=CPU, ranks=Ranks(), progress=lambda _: None)
+    shapes = {"fitnet": feature_shapes(teacher, SHAPE, features)}
+    trainees = [new_trainee(one, shapes) for one in members]
+    train_members(trainees, teacher, features, Digits().load(), device=CPU, ranks=Ranks(), progress=lambda _: None)
     return trainees
 
 
@@ -45,13 +53,20 @@ def train_plainly(one: Member, teacher: nn.Module) -> tuple[nn.Module, list[floa
     shapes = [
         feature_shapes(*pair) for pair in ((student, SHAPE, student_features), (teacher, SHAPE, teacher_features))
     ]
-    adapters = make_adapters(*shapes, derived_generator(one.seed, "adapters")).double()
+    adapters = make_adapters(
+        *(list(some.values()) for some in shapes), derived_generator(one.seed, "adapters")
+    ).double()
     has_features = one.method.feature != "none"
     parameters = [*student.parameters(), *(adapters.parameters() if has_features else ())]
     optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimiser](parameters, lr=spec.lr)
     ema = copy.deepcopy(student)
     stream = SeedStream(
-        load_images("digits"), seed=one.seed, batch_size=spec.batch_size, timesteps=spec.timesteps, ranks=Ranks()
+        Digits().load(),
+        PIXEL,
+        seed=one.seed,
+        batch_size=spec.batch_size,
+        timesteps=spec.timesteps,
+        ranks=Ranks(),
     )
     norms = []
     for step in range(spec.steps):
@@ -59,13 +74,12 @@ def train_plainly(one: Member, teacher: nn.Module) -> tuple[nn.Module, list[floa
         x_t = batch.x_t.double()
         output, target = student(x_t, batch.t).sample, teacher(x_t, batch.t).sample
         pairs = {
-            "student_features": [
-                layer(student_features[name]) for layer, name in zip(adapters, shapes[0], strict=True)
-            ],
+            "student_features": [student_features[name] for name in shapes[0]],
+            "adapters": list(adapters),
             "teacher_features": [teacher_features[name] for name in shapes[0]],
         }
         loss = objective(
-            one.method, output, batch.noise.double(), teacher_output=target, **(pairs if has_features else {})
+            one.method, output, batch.target.double(), teacher_output=target, **(pairs if has_features else {})
         ).loss
         optimiser.zero_grad()
         loss.backward()
@@ -168,9 +182,10 @@ def test_dropout_is_a_stream_of_the_members_own() -> None:
 def test_dropout_changes_from_step_to_step_and_follows_from_the_seed() -> None:
     def output(step: int, seed: int = 0) -> torch.Tensor:
         one = member("diffusion_only", student=unet(4, dropout=0.5), seed=seed)
-        trainee = Trainee(one, SHAPE, teacher_features=None, device=CPU, ranks=Ranks())
+        trainee = new_trainee(one, {})
         trainee._parameters.data.copy_(fixed(trainee._parameters))
-        batch = Batch(torch.ones(2, *SHAPE), torch.tensor([3, 500]), torch.zeros(2, *SHAPE))
+        images = torch.ones(2, *SHAPE.image)
+        batch = Batch(images, images, torch.tensor([3, 500]), torch.zeros(2, *SHAPE.image))
         return trainee._forward(batch, step)[0].detach()
 
     def fixed(parameters: torch.Tensor) -> torch.Tensor:
@@ -182,7 +197,7 @@ def test_dropout_changes_from_step_to_step_and_follows_from_the_seed() -> None:
 
 
 def test_a_step_that_is_not_finite_freezes_the_member() -> None:
-    trainee = Trainee(member("diffusion_only"), SHAPE, teacher_features=None, device=CPU, ranks=Ranks())
+    trainee = new_trainee(member("diffusion_only"), {})
     before = weights_digest(trainee.ema_student())
     assert trainee.active
     trainee.update(4, finite=False)

@@ -1,9 +1,14 @@
 """Tiny models, budgets and members: a training step of one takes milliseconds."""
 
+from pathlib import Path
+
+from trainables.data import data_shape
+from trainables.data.digits import Digits
 from trainables.losses.methods import make_method
+from trainables.pack import Folders
 from trainables.specs import EvaluationSpec, Member, ModelSpec, TeacherSpec, TrainSpec
 
-SHAPE = (1, 8, 8)
+SHAPE = data_shape(Digits())
 
 
 def unet(first_channels: int, **config: object) -> ModelSpec:
@@ -29,7 +34,11 @@ def evaluation_spec(**settings: object) -> EvaluationSpec:
 
 
 def teacher_spec(**settings: object) -> TeacherSpec:
-    return TeacherSpec(**{"model": unet(8), "train": train_spec(key="teacher_train"), "data": "digits"} | settings)
+    return TeacherSpec(**{"model": unet(8), "train": train_spec(key="teacher_train"), "data": Digits()} | settings)
+
+
+def folders(root: Path) -> Folders:
+    return Folders(*(root / name for name in ("teachers", "initial", "students", "reference")))
 
 
 def member(
@@ -44,6 +53,7 @@ def member(
 ) -> Member:
     recipe = {
         "lambda_out": 1.0,
+        "feature": "fitnet",
         "lambda_feat": 1e-4,
         "group_size": 16,
         "coarse_norm": "l1",
@@ -52,7 +62,7 @@ def member(
     }
     chosen = make_method(method, recipe | settings, num_elements=64)
     return Member(
-        data="digits",
+        data=Digits(),
         teacher=(teacher or teacher_spec()) if chosen.needs_teacher else None,
         student=student or unet(4),
         method=chosen,

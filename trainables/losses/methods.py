@@ -1,7 +1,7 @@
 """The table of methods. A method is data: which output loss, which feature loss, and their settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from trainables.losses.lift_place import COARSE_NORMS, GATES, REDUCTIONS, check_group_size
@@ -16,7 +16,7 @@ class Method:
 
     name: str
     output: str = "none"  # none | mse | lift | lift_place | dist
-    feature: str = "none"  # none | fitnet
+    feature: str = "none"  # none | fitnet | block | masked: a setting of the methods that compare features
     lambda_diff: float = 1.0
     lambda_out: float | None = None
     lambda_feat: float | None = None
@@ -25,6 +25,12 @@ class Method:
     gate: str | None = None
     eps: float | None = None
     reduction: str = "sum"
+    feat_schedule: str = "constant"  # of lambda_feat over training: constant, or linear to 0
+
+    def identity(self) -> dict[str, Any]:
+        """What ids hash; a constant schedule has no part in it, as when there was no other."""
+        found = asdict(self)
+        return {key: value for key, value in found.items() if (key, value) != ("feat_schedule", "constant")}
 
     @property
     def needs_teacher(self) -> bool:
@@ -50,7 +56,18 @@ METHODS = {
     )
 }
 
-SETTINGS = tuple(field.name for field in fields(Method) if field.name not in ("name", "output", "feature"))
+SETTINGS = tuple(field.name for field in fields(Method) if field.name not in ("name", "output"))
+
+
+FEATURES = ("fitnet", "block", "masked")
+FEAT_SCHEDULES = ("constant", "linear")
+_CHOICES = {
+    "coarse_norm": COARSE_NORMS,
+    "gate": GATES,
+    "reduction": REDUCTIONS,
+    "feature": FEATURES,
+    "feat_schedule": FEAT_SCHEDULES,
+}
 
 
 def make_method(name: str, settings: Mapping[str, Any], *, num_elements: int) -> Method:
@@ -67,7 +84,7 @@ def make_method(name: str, settings: Mapping[str, Any], *, num_elements: int) ->
     method = METHODS[name]
     applicable = ["lambda_diff", "reduction"]
     applicable += ["lambda_out"] if method.output != "none" else []
-    applicable += ["lambda_feat"] if method.feature != "none" else []
+    applicable += ["feature", "lambda_feat", "feat_schedule"] if method.feature != "none" else []
     applicable += ["group_size", "coarse_norm", "gate", "eps"] if method.fits_lines else []
     chosen = {key: settings[key] for key in applicable if key in settings}
     if method.output == "lift":
@@ -80,7 +97,7 @@ def make_method(name: str, settings: Mapping[str, Any], *, num_elements: int) ->
 def _check(method: Method, applicable: list[str], num_elements: int) -> None:
     for key in applicable:
         value = getattr(method, key)
-        allowed = {"coarse_norm": COARSE_NORMS, "gate": GATES, "reduction": REDUCTIONS}.get(key)
+        allowed = _CHOICES.get(key)
         if allowed is not None:
             if value not in allowed:
                 raise ValueError(f"method.{key} must be one of {', '.join(allowed)} but got {value!r}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from trainables.losses.dist import dist_loss
-from trainables.losses.features import fitnet_loss, squared_error
+from trainables.losses.features import FEATURE_LOSSES, squared_error
 from trainables.losses.lift_place import LiftPlaceTerms, RankMean, lift_place_terms
 from trainables.losses.methods import Method
 
@@ -54,14 +54,13 @@ def _lift_place(
     )
 
 
-# A new output loss is one function and one line here; a new feature loss likewise below.
+# A new output loss is one function and one line here.
 OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
     "mse": _mse,
     "lift": _lift_place,
     "lift_place": _lift_place,
     "dist": _dist,
 }
-FEATURE_LOSSES: dict[str, Callable[..., torch.Tensor]] = {"fitnet": fitnet_loss}
 
 
 def objective(
@@ -72,15 +71,21 @@ def objective(
     teacher_output: torch.Tensor | None = None,
     student_features: Sequence[torch.Tensor] = (),
     teacher_features: Sequence[torch.Tensor] = (),
+    adapters: Sequence[torch.Tensor] = (),
+    variational: torch.Tensor | None = None,
     progress: float = 0.0,
     rank_mean: RankMean | None = None,
 ) -> Terms:
     """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (method.md, The objective).
 
     output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise); teacher_output:
-    same shape; features: paired lists of (B, C_i, H_i, W_i). progress and rank_mean as in `lift_place_terms`.
+    same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i), with an adapter each where the loss
+    takes them. variational: the term of a learned
+    variance, a part of L_diff. progress and rank_mean as in `lift_place_terms`; lambda_feat may fall with progress.
     """
     loss_diff = squared_error(output, target, method.reduction)
+    if variational is not None:
+        loss_diff = loss_diff + variational
     loss = method.lambda_diff * loss_diff
     loss_out = loss_feat = gate = slope_error = intercept_error = None
     if method.output != "none":
@@ -92,7 +97,9 @@ def objective(
         assert method.lambda_out is not None
         loss = loss + method.lambda_out * loss_out
     if method.feature != "none":
-        loss_feat = FEATURE_LOSSES[method.feature](student_features, teacher_features, reduction=method.reduction)
+        feature_loss = FEATURE_LOSSES[method.feature].loss
+        loss_feat = feature_loss(student_features, teacher_features, adapters, reduction=method.reduction)
         assert method.lambda_feat is not None
-        loss = loss + method.lambda_feat * loss_feat
+        falling = 1 - progress if method.feat_schedule == "linear" else 1.0
+        loss = loss + falling * method.lambda_feat * loss_feat
     return Terms(loss, loss_diff, loss_out, loss_feat, gate, slope_error, intercept_error)

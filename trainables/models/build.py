@@ -2,37 +2,36 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 from torch import nn
 
 from trainables.checks import require_choice
+from trainables.data.dataset import DataShape
+from trainables.families import FAMILIES
 from trainables.seeds import derived_seed
 from trainables.specs import ModelSpec
 
-_MODEL_CLASSES: dict[str, Any] = {"UNet2DModel": UNet2DModel}
-
 
 def model_classes() -> tuple[str, ...]:
-    return tuple(_MODEL_CLASSES)
+    return tuple(FAMILIES)
 
 
-def build_model(spec: ModelSpec, image_shape: tuple[int, int, int], *, seed: int, device: str = "cpu") -> nn.Module:
-    """A fresh model whose initial weights follow from the seed alone; image_shape is (C, H, W).
+def build_model(spec: ModelSpec, shape: DataShape, *, seed: int, device: str = "cpu") -> nn.Module:
+    """A fresh model for data of that shape, whose initial weights follow from the seed alone.
 
     Raises ValueError naming the model when diffusers refuses the config. device="meta" builds shapes without weights.
     """
     require_choice(f"{spec.name}.model_class", spec.model_class, model_classes())
-    channels, height, _ = image_shape
-    config = {"sample_size": height, "in_channels": channels, "out_channels": channels, **spec.config}
+    family = FAMILIES[spec.model_class]
+    config = {**family.config(shape), **spec.config}
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(derived_seed(seed, "initial weights"))  # diffusers draws from the default generator
         try:
-            model: nn.Module = _MODEL_CLASSES[spec.model_class](**config)
+            model: nn.Module = family.model_class(**config)
         except (TypeError, ValueError) as error:
             raise ValueError(f"model {spec.name} cannot be built from its config: {error}") from error
+    family.prepare(model, True)
     return model
 
 
@@ -45,7 +44,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
         model_class = json.loads((folder / "config.json").read_text())["_class_name"]
         require_choice("_class_name", model_class, model_classes())
         model: nn.Module
-        model, found = _MODEL_CLASSES[model_class].from_pretrained(
+        model, found = FAMILIES[model_class].model_class.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,
@@ -57,4 +56,5 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
             raise ValueError(f"it lacks {', '.join(found['missing_keys'])}")
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder} does not hold a diffusers model with safetensors weights: {error}") from error
+    FAMILIES[model_class].prepare(model, False)
     return model

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainables.data.dataset import CLASSES, POOLED, TEXT, DataShape
+from trainables.families import predict
 from trainables.models.build import build_model
 from trainables.specs import ModelSpec
 
@@ -18,15 +20,29 @@ class Size:
     macs: int
 
 
-def count(spec: ModelSpec, image_shape: tuple[int, int, int]) -> Size:
+def count(spec: ModelSpec, shape: DataShape) -> Size:
     """The size of the model that the spec describes, from its shapes alone (meta device)."""
-    return count_model(build_model(spec, image_shape, seed=0, device="meta"), image_shape)
+    return count_model(build_model(spec, shape, seed=0, device="meta"), shape)
 
 
-def count_model(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
+def count_model(model: nn.Module, shape: DataShape) -> Size:
     """The size of a model at hand. torch counts a multiply-accumulate as two floating-point operations."""
-    device = next(model.parameters()).device
-    x, t = torch.empty((1, *image_shape), device=device), torch.zeros((1,), dtype=torch.int64, device=device)
+    parameter = next(model.parameters())
+    x_t, time, condition = example_inputs(shape, 1, parameter.device, parameter.dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as flops:
-        model(x, t)
+        predict(model, x_t, time, condition)
     return Size(sum(parameter.numel() for parameter in model.parameters()), flops.get_total_flops() // 2)
+
+
+def example_inputs(
+    shape: DataShape, batch_size: int, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """x_t, time and condition as `predict` takes them, all zero."""
+    sizes = {TEXT: shape.text, POOLED: None if shape.pooled is None else (shape.pooled,)}
+    condition = {
+        name: torch.zeros((batch_size, *size), device=device, dtype=dtype) for name, size in sizes.items() if size
+    }
+    if shape.num_classes is not None:
+        condition[CLASSES] = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    x_t = torch.zeros((batch_size, *shape.image), device=device, dtype=dtype)
+    return x_t, torch.zeros(batch_size, dtype=torch.int64, device=device), condition

@@ -65,10 +65,12 @@ def test_every_setting_reaches_the_method() -> None:
         "gate": "cosine",
         "eps": 0.0,
         "reduction": "mean",
+        "feature": "masked",
+        "feat_schedule": "linear",
     }
     assert set(chosen) == set(SETTINGS)
     assert make_method("lift_place_feat", chosen, num_elements=64) == Method(
-        name="lift_place_feat", output="lift_place", feature="fitnet", **chosen
+        name="lift_place_feat", output="lift_place", **chosen
     )
 
 

@@ -33,7 +33,17 @@ def features_of(output: torch.Tensor) -> list[torch.Tensor]:
     return [output * 2, output.mean(dim=(2, 3), keepdim=True) ** 2]
 
 
-TEACHER_FEATURES = [torch.full(SHAPE, 0.3, dtype=torch.float64), torch.full((2, 1, 1, 1), -0.2, dtype=torch.float64)]
+TEACHER_FEATURES = [
+    torch.full((2, 3, 4, 4), 0.3, dtype=torch.float64),
+    torch.full((2, 1, 1, 1), -0.2, dtype=torch.float64),
+]
+ADAPTERS = [torch.tensor([[1.0], [-0.5], [2.0]], dtype=torch.float64), torch.ones((1, 1), dtype=torch.float64)]
+
+
+def adapted(output: torch.Tensor) -> list[torch.Tensor]:
+    """The stand-ins in the teacher's channels."""
+    pairs = zip(ADAPTERS, features_of(output), strict=True)
+    return [torch.einsum("dc,bchw->bdhw", adapter, feature) for adapter, feature in pairs]
 
 
 def by_hand(
@@ -53,7 +63,7 @@ def by_hand(
     if method.output == "dist":
         loss = loss + 0.3 * 16 * plain_dist(output, teacher)
     if method.feature == "fitnet":
-        pairs = zip(features_of(output), TEACHER_FEATURES, strict=True)
+        pairs = zip(adapted(output), TEACHER_FEATURES, strict=True)
         loss = loss + 0.02 * sum(((student - target) ** 2).sum() for student, target in pairs) / 2
     return loss
 
@@ -76,6 +86,7 @@ def test_value_and_gradient_of_every_method(name: str, coarse_norm: str) -> None
         teacher_output=teacher,
         student_features=features_of(leaf) if method.feature != "none" else (),
         teacher_features=TEACHER_FEATURES if method.feature != "none" else (),
+        adapters=ADAPTERS if method.feature != "none" else (),
     )
     (gradient,) = torch.autograd.grad(terms.loss, leaf)
     expected = by_hand(method, output, noise, teacher, held)
@@ -88,7 +99,11 @@ def test_value_and_gradient_of_every_method(name: str, coarse_norm: str) -> None
 def test_the_loss_is_the_sum_of_its_terms_times_their_lambdas(name: str) -> None:
     method = method_of(name)
     output, noise, teacher = tensors()
-    features = {"student_features": features_of(output), "teacher_features": TEACHER_FEATURES}
+    features = {
+        "student_features": features_of(output),
+        "teacher_features": TEACHER_FEATURES,
+        "adapters": ADAPTERS,
+    }
     terms = objective(method, output, noise, teacher_output=teacher, **features)
     parts = {"lambda_diff": terms.loss_diff, "lambda_out": terms.loss_out, "lambda_feat": terms.loss_feat}
     applies = {key: value for key, value in parts.items() if value is not None}
@@ -120,7 +135,7 @@ def test_reduction_of_a_method_reaches_all_of_its_terms() -> None:
     results = {}
     for reduction in ("sum", "mean"):
         method = method_of("lift_place_feat", reduction=reduction)
-        features = {"student_features": [output], "teacher_features": [teacher]}
+        features = {"student_features": [output], "teacher_features": [teacher], "adapters": ADAPTERS[1:]}
         results[reduction] = objective(method, output, noise, teacher_output=teacher, **features)
     for part in ("loss_diff", "loss_out", "loss_feat"):
         total, mean = (getattr(results[reduction], part).item() for reduction in ("sum", "mean"))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainables.diffusion import TIMESTEPS, antithetic_timesteps, noise_schedule, uniform_timesteps
+from trainables.process import PIXEL, TIMESTEPS, antithetic_timesteps, uniform_timesteps
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -11,17 +11,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_schedule_is_linear_over_a_thousand_steps() -> None:
-    schedule = noise_schedule()
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    torch.testing.assert_close(schedule.betas.double(), betas, rtol=1e-5, atol=1e-9)
-    torch.testing.assert_close(schedule.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-9)
-    assert schedule.config.prediction_type == "epsilon"
-    assert schedule.config.num_train_timesteps == 1000
+    torch.testing.assert_close(PIXEL.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-9)
+    assert PIXEL.num_timesteps == 1000
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 96])
 def test_antithetic_timesteps_mirror_each_other(batch_size: int) -> None:
-    t = antithetic_timesteps(batch_size, generator())
+    t = antithetic_timesteps(batch_size, 1000, generator())
     half = (batch_size + 1) // 2
     assert t.shape == (batch_size,)
     assert t.dtype == torch.int64
@@ -30,14 +27,14 @@ def test_antithetic_timesteps_mirror_each_other(batch_size: int) -> None:
 
 @pytest.mark.parametrize("kind", TIMESTEPS)
 def test_timesteps_cover_the_whole_range_and_follow_from_the_generator(kind: str) -> None:
-    t = TIMESTEPS[kind](20_000, generator())
+    t = TIMESTEPS[kind](20_000, 1000, generator())
     assert (t.min(), t.max()) == (0, 999)
     assert len(t.unique()) == 1000
     assert t.double().mean().item() == pytest.approx(499.5, abs=8)
-    assert torch.equal(t, TIMESTEPS[kind](20_000, generator()))
-    assert not torch.equal(t, TIMESTEPS[kind](20_000, generator(1)))
+    assert torch.equal(t, TIMESTEPS[kind](20_000, 1000, generator()))
+    assert not torch.equal(t, TIMESTEPS[kind](20_000, 1000, generator(1)))
 
 
 def test_uniform_timesteps_do_not_mirror_each_other() -> None:
-    t = uniform_timesteps(96, generator())
+    t = uniform_timesteps(96, 1000, generator())
     assert (t[48:] + t[:48] == 999).sum() < 5

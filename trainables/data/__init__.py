@@ -1,0 +1,61 @@
+"""Data sets by source, and the seed streams that batches come from.
+
+A source is a frozen dataclass of what a user says of the data: `name`, `identity()` (what member ids hash), `load()`.
+Adding one is a file in this folder and a line in SOURCES.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, Protocol
+
+from trainables.checks import require_choice
+from trainables.data.dataset import Dataset, DataShape
+from trainables.data.digits import Digits
+
+__all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "data_shape", "load_data", "make_data"]
+
+
+class DataSpec(Protocol):
+    """A data set as a user describes it; hashable."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __hash__(self) -> int: ...
+
+    def identity(self) -> Any:
+        """JSON that says which images these are."""
+
+    def load(self) -> Dataset:
+        """The data set. Raises ValueError naming what is not there."""
+
+
+SOURCES: dict[str, Any] = {"digits": Digits}
+
+
+def make_data(settings: Mapping[str, Any]) -> DataSpec:
+    """The data set of the settings: `source` (by default the name) and the keys of that source.
+
+    Raises ValueError that names the key, the value and what is allowed.
+    """
+    key = "source" if "source" in settings else "name"
+    source = str(settings.get(key))
+    require_choice(f"data.{key}", source, tuple(SOURCES))
+    allowed = [field.name for field in fields(SOURCES[source])]
+    own = {name: value for name, value in settings.items() if name != "source"}
+    for name in own:
+        if name not in allowed:
+            raise ValueError(f"data has no key {name!r}; allowed: source, {', '.join(allowed)}")
+    spec: DataSpec = SOURCES[source](**own)
+    return spec
+
+
+@cache
+def load_data(spec: DataSpec) -> Dataset:
+    """The data set, read once in a process. Raises ValueError naming what is not there."""
+    return spec.load()
+
+
+def data_shape(spec: DataSpec) -> DataShape:
+    return load_data(spec).shape

@@ -1,0 +1,85 @@
+"""What a data set is to the rest of the system: images (or latents), and what each is conditioned on.
+
+Shapes: N images, C channels, H height, W width, L tokens, D features of a token, P features of a pooled embedding.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+CLASSES, TEXT, POOLED = "class_labels", "encoder_hidden_states", "pooled_projections"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataShape:
+    """What a model must know of the data to be built: the size of x_0, and of what it is conditioned on."""
+
+    image: tuple[int, int, int]  # C, H, W
+    num_classes: int | None = None
+    text: tuple[int, int] | None = None  # L, D of encoder_hidden_states
+    pooled: int | None = None  # P of pooled_projections
+
+    @property
+    def num_elements(self) -> int:
+        """H*W: the elements of one channel."""
+        return self.image[1] * self.image[2]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """images: (N, C, H, W), float32 in [-1, 1] or latents in the scale that the diffusion model sees, or uint8.
+
+    conditions: by the keyword under which models take them, (N, ...): class_labels int64 (N,), encoder_hidden_states
+    (N, L, D), pooled_projections (N, P). null: the condition that stands for none, each without N. Tensors may be
+    memory-mapped: only what `x_0` and `condition` ask for is read.
+    """
+
+    images: torch.Tensor
+    conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    null: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    num_classes: int | None = None
+    flip: bool = False  # half of the images that training sees are mirrored
+    decoder: Callable[[torch.Tensor], torch.Tensor] | None = None  # latents -> images in [-1, 1], both (B, C, H, W)
+    references: "Dataset | None" = None  # the images that latents were made of; FID is measured against them
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> DataShape:
+        channels, height, width = self.images.shape[1:]
+        text, pooled = self.conditions.get(TEXT), self.conditions.get(POOLED)
+        return DataShape(
+            image=(channels, height, width),
+            num_classes=self.num_classes,
+            text=None if text is None else (text.shape[1], text.shape[2]),
+            pooled=None if pooled is None else pooled.shape[1],
+        )
+
+    def x_0(self, indices: torch.Tensor) -> torch.Tensor:
+        """Clean images (len(indices), C, H, W), float32."""
+        found = self.images[indices]
+        return to_float(found) if found.dtype == torch.uint8 else found.to(torch.float32)
+
+    def decoded(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Images (B, C', H', W') in [-1, 1] of what a model sampled: itself, or what the latents decode to."""
+        return x_0 if self.decoder is None else self.decoder(x_0)
+
+    def reference(self, indices: torch.Tensor) -> torch.Tensor:
+        """Images in [-1, 1] that those of a model are measured against."""
+        return self.x_0(indices) if self.references is None else self.references.x_0(indices)
+
+    def condition(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the images of the indices are conditioned on."""
+        return {name: values[indices] for name, values in self.conditions.items()}
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """0..255 to float32 in [-1, 1] of the same shape."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] to 0..255 of the same shape, rounded; what lies outside is clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,0 +1,121 @@
+"""The seed streams that batches come from.
+
+Shapes: B global batch, b one rank's share of it, C channels, H height, W width.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from trainables.data.dataset import Dataset
+from trainables.process import TIMESTEPS, Process
+from trainables.ranks import Ranks
+from trainables.seeds import derived_generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's share of a batch: clean images x_0, noised x_t, and what training asks of a model, all (b, C, H, W);
+    timesteps t (b,); condition: by the keyword under which a model takes it, (b, ...).
+    """
+
+    x_0: torch.Tensor
+    x_t: torch.Tensor
+    t: torch.Tensor
+    target: torch.Tensor
+    condition: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        """On the device; what is not whole numbers in the type."""
+        return replace(
+            self,
+            **{name: getattr(self, name).to(device, dtype) for name in ("x_0", "x_t", "target")},
+            t=self.t.to(device),
+            condition={
+                name: value.to(device, dtype if value.is_floating_point() else None)
+                for name, value in self.condition.items()
+            },
+        )
+
+
+class SeedStream:
+    """The images, noise and timesteps of one seed: what every member of that seed sees (common random numbers).
+
+    The batch of a step follows from (seed, step) alone, so it depends neither on what ran before nor on the number of
+    ranks: every rank draws the global batch and keeps its share. Raises ValueError when it cannot be shared equally.
+    condition_dropout: the part of the images whose condition becomes the data's null, for classifier-free guidance (Ho
+    and Salimans 2022); teacher and student see the same. pair_at_random: the conditions are drawn anew, over all of the
+    data set, whatever the image.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        process: Process,
+        *,
+        seed: int,
+        batch_size: int,
+        timesteps: str,
+        ranks: Ranks,
+        condition_dropout: float = 0.0,
+        pair_at_random: bool = False,
+    ) -> None:
+        if batch_size % ranks.world_size:  # shares of unequal size would not count equally in the mean over ranks
+            raise ValueError(
+                f"train.batch_size must be a multiple of the {ranks.world_size} workers that share it"
+                f" but got {batch_size}"
+            )
+        self._data, self._process = data, process
+        self._seed, self._batch_size, self._ranks = seed, batch_size, ranks
+        self._timesteps = TIMESTEPS[timesteps]
+        self._condition_dropout, self._pair_at_random = condition_dropout, pair_at_random
+        self._orders: dict[int, torch.Tensor] = {}
+
+    def batch(self, step: int) -> Batch:
+        """This rank's share of the batch of a step, on the CPU."""
+        indices, share = self._indices(step), slice(self._ranks.rank, None, self._ranks.world_size)
+        noise = self._drawn(step, "noise", lambda g: torch.randn((len(indices), *self._data.shape.image), generator=g))
+        t = self._drawn(step, "timesteps", lambda g: self._timesteps(len(indices), self._process.num_timesteps, g))
+        x_0 = self._mirrored(self._data.x_0(indices[share]), step, share)
+        noise, t = noise[share], t[share]
+        x_t, target = self._process.noised(x_0, noise, t), self._process.target(x_0, noise, t)
+        return Batch(x_0, x_t, t, target, self._condition(indices, step, share))
+
+    def _drawn(self, step: int, what: str, draw: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
+        return draw(derived_generator(self._seed, what, step))
+
+    def _mirrored(self, x_0: torch.Tensor, step: int, share: slice) -> torch.Tensor:
+        if not self._data.flip:
+            return x_0
+        mirrored = self._drawn(step, "flip", lambda g: torch.rand(self._batch_size, generator=g) < 0.5)[share]
+        return torch.where(mirrored.view(-1, 1, 1, 1), x_0.flip(-1), x_0)
+
+    def _condition(self, indices: torch.Tensor, step: int, share: slice) -> dict[str, torch.Tensor]:
+        if not self._data.conditions:
+            return {}
+        if self._pair_at_random:
+            num = len(self._data)
+            indices = self._drawn(step, "conditions", lambda g: torch.randint(num, indices.shape, generator=g))
+        condition = self._data.condition(indices[share])
+        if self._condition_dropout > 0:
+            rate = self._condition_dropout
+            dropped = self._drawn(step, "condition dropout", lambda g: torch.rand(self._batch_size, generator=g) < rate)
+            condition = {
+                name: torch.where(dropped[share].view(-1, *[1] * (value.ndim - 1)), self._data.null[name], value)
+                for name, value in condition.items()
+            }
+        return condition
+
+    def _indices(self, step: int) -> torch.Tensor:
+        """Which images (B,) the step sees: the next of an endless row of permutations, one for each epoch."""
+        num_images = len(self._data)
+        positions = torch.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        epochs = positions // num_images
+        wanted = range(int(epochs[0]), int(epochs[-1]) + 1)
+        self._orders = {epoch: self._orders[epoch] if epoch in self._orders else self._order(epoch) for epoch in wanted}
+        orders = torch.cat([self._orders[epoch] for epoch in wanted])
+        return orders[positions - wanted[0] * num_images]
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        return torch.randperm(len(self._data), generator=derived_generator(self._seed, "order", epoch))

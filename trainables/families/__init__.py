@@ -1,0 +1,35 @@
+"""The diffusers model classes that can be teachers and students: a file each, and a line here."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from trainables.families import conditional_unet, dit, mmdit, unet
+from trainables.families.family import Family
+
+__all__ = ["FAMILIES", "Family", "family_of", "predict", "split_variance"]
+
+FAMILIES: dict[str, Family] = {
+    family.model_class.__name__: family for family in (unet.FAMILY, conditional_unet.FAMILY, dit.FAMILY, mmdit.FAMILY)
+}
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family of a model or of what was made of it."""
+    return next(FAMILIES[cls.__name__] for cls in type(model).__mro__ if cls.__name__ in FAMILIES)
+
+
+def predict(
+    model: nn.Module, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """What the model says of x_t (B, C, H, W) at times (B,): (B, C, H, W), or (B, 2C, H, W) with a learned variance."""
+    return family_of(model).call(model, x_t, time, condition)
+
+
+def split_variance(output: torch.Tensor, num_channels: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The prediction (B, C, H, W) and what says the variance, the same or None."""
+    if output.shape[1] == num_channels:
+        return output, None
+    prediction, variance = torch.split(output, num_channels, dim=1)
+    return prediction, variance

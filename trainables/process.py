@@ -1,0 +1,139 @@
+"""The diffusion process: how x_0 becomes x_t, what a model is asked for, and how images are sampled.
+
+Shapes: B batch, C channels, H height, W width. A timestep is an index into the process' T steps, 0 the cleanest.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+
+from trainables.checks import require_choice
+
+# The paper's pixel recipe (Ho et al. 2020).
+_LINEAR = {
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+}
+DIFFUSION, FLOW = "DDPMScheduler", "FlowMatchEulerDiscreteScheduler"
+LEARNED_RANGE = "learned_range"
+_SAMPLERS: dict[str, dict[str, Any]] = {
+    DIFFUSION: {"ddim": DDIMScheduler, "ddpm": DDPMScheduler},
+    FLOW: {"euler": FlowMatchEulerDiscreteScheduler},
+}
+SAMPLERS = tuple(sampler for samplers in _SAMPLERS.values() for sampler in samplers)
+PREDICTIONS = ("epsilon", "v_prediction")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A diffusers scheduler by class name and config.
+
+    DDPMScheduler: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise; the model predicts the noise (epsilon) or
+    v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0 (v_prediction, Salimans and Ho 2022). FlowMatchEulerDiscreteScheduler:
+    x_t = (1 - sigma) x_0 + sigma noise; the model predicts the velocity noise - x_0 (Esser et al. 2024).
+    """
+
+    scheduler: str = DIFFUSION
+    config: Mapping[str, Any] = field(default_factory=lambda: dict(_LINEAR), hash=False)
+
+    def __post_init__(self) -> None:
+        require_choice("process.scheduler", self.scheduler, tuple(_SAMPLERS))
+        try:
+            scheduler = self._scheduler
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise ValueError(
+                f"process.config {dict(self.config)} does not describe a {self.scheduler}: {error}"
+            ) from error
+        for key in self.config:
+            if key not in scheduler.config:
+                raise ValueError(f"process.config has no key {key!r}; allowed: {', '.join(scheduler.config)}")
+        if not self.is_flow:
+            require_choice("process.config.prediction_type", scheduler.config.prediction_type, PREDICTIONS)
+
+    @property
+    def is_flow(self) -> bool:
+        return self.scheduler == FLOW
+
+    @property
+    def num_timesteps(self) -> int:
+        return int(self._scheduler.config.num_train_timesteps)
+
+    def identity(self) -> dict[str, Any]:
+        return {"scheduler": self.scheduler, "config": dict(self.config)}
+
+    def noised(self, x_0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t (B, C, H, W) of timesteps t (B,)."""
+        if not self.is_flow:
+            return self._scheduler.add_noise(x_0, noise, t)  # type: ignore[no-any-return]
+        sigma = self._sigmas[t].view(-1, 1, 1, 1)
+        return (1 - sigma) * x_0 + sigma * noise
+
+    def target(self, x_0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What diffusion training asks of the model, (B, C, H, W)."""
+        if self.is_flow:
+            return noise - x_0
+        if self._scheduler.config.prediction_type == "v_prediction":
+            return self._scheduler.get_velocity(x_0, noise, t)  # type: ignore[no-any-return]
+        return noise
+
+    def clean(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The x_0 (B, C, H, W) that a prediction at timesteps t (B,) of a diffusion stands for."""
+        abar = self.alphas_cumprod.to(x_t.device)[t].view(-1, 1, 1, 1).to(x_t.dtype)
+        if self._scheduler.config.prediction_type == "v_prediction":
+            return abar.sqrt() * x_t - (1 - abar).sqrt() * prediction
+        return (x_t - (1 - abar).sqrt() * prediction) / abar.sqrt()
+
+    def model_time(self, t: torch.Tensor) -> torch.Tensor:
+        """What the model is told of timesteps t (B,): themselves, or 1000 sigma for a flow."""
+        return self._sigmas[t] * self.num_timesteps if self.is_flow else t
+
+    def sampler(self, name: str, num_steps: int, *, learned_variance: bool = False) -> Any:
+        """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned."""
+        require_choice("evaluation.sampler", name, tuple(_SAMPLERS[self.scheduler]))
+        own = {"variance_type": LEARNED_RANGE} if learned_variance and name == "ddpm" else {}
+        sampler = _SAMPLERS[self.scheduler][name].from_config(self._scheduler.config, **own)
+        sampler.set_timesteps(num_steps)
+        return sampler
+
+    @cached_property
+    def _scheduler(self) -> Any:
+        return (FlowMatchEulerDiscreteScheduler if self.is_flow else DDPMScheduler)(**self.config)
+
+    @cached_property
+    def _sigmas(self) -> torch.Tensor:
+        """(T,), ascending with the timestep."""
+        sigmas: torch.Tensor = self._scheduler.timesteps / self._scheduler.config.num_train_timesteps
+        return sigmas.flip(0)
+
+    @cached_property
+    def alphas_cumprod(self) -> torch.Tensor:
+        """abar_t (T,) of a diffusion."""
+        return self._scheduler.alphas_cumprod  # type: ignore[no-any-return]
+
+
+PIXEL = Process()
+
+
+def antithetic_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps (B,) int64: t and T - 1 - t in one batch, as Diff-Pruning draws them; an odd batch drops the last."""
+    t = torch.randint(0, num_timesteps, ((batch_size + 1) // 2,), generator=generator)
+    return torch.cat([t, num_timesteps - 1 - t])[:batch_size]
+
+
+def uniform_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps (B,) int64, independent and uniform over 0 .. T - 1."""
+    return torch.randint(0, num_timesteps, (batch_size,), generator=generator)
+
+
+TIMESTEPS: dict[str, Callable[[int, int, torch.Generator], torch.Tensor]] = {
+    "antithetic": antithetic_timesteps,
+    "uniform": uniform_timesteps,
+}
