@@ -13,7 +13,7 @@ from trainables.checks import require_number, require_text, require_whole
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
 from trainables.process import Process
-from trainables.specs import EvaluationSpec, ModelSpec, TeacherSpec, TrainSpec
+from trainables.specs import EvaluationSpec, StudentSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"(local|auto|(ray://)?[A-Za-z0-9_.\-]+:[0-9]{1,5}|(ray://)?\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
@@ -53,9 +53,10 @@ class StudyConfig:
     study_dir: Path
     data: DataSpec
     process: Process
-    student: ModelSpec
+    student: StudentSpec
     teachers: tuple[TeacherSpec, ...]
     methods: tuple[Method, ...]
+    assistants: Mapping[str, TeacherSpec]  # by name; what methods learn through, distilled from each teacher
     recipe: Mapping[str, Any]
     seeds: tuple[int, ...]
     train: TrainSpec
@@ -77,6 +78,9 @@ class StudyConfig:
             require_whole("pack.max_members", self.max_members, 1)
         if self.checkpoint_every_steps is not None:
             require_whole("pack.checkpoint_every_steps", self.checkpoint_every_steps, 1)
+        unguided = [method.name for method in self.methods if not method.needs_teacher]
+        if self.train.inputs == "data_free" and unguided:
+            raise ValueError(f"train.inputs=data_free is for methods that learn from a teacher but got {unguided[0]}")
         self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
         require_number("collapse_fid", self.collapse_fid, above=0)
         if self.train.batch_size % self.cluster.num_workers:

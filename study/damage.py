@@ -17,6 +17,7 @@ from study.layout import checkpoints_dir, folders, samples_dir
 from trainables.damage import set_aside
 from trainables.metrics import load_features
 from trainables.resume import is_complete
+from trainables.students import check_initial
 from trainables.teachers import check_teacher
 
 
@@ -43,6 +44,7 @@ def _damage(study_dir: Path) -> Iterator[tuple[Path, str]]:
     found = folders(study_dir)
     checks: list[tuple[Path, Callable[[Path], object]]] = [
         *((folder, check_teacher) for folder in _visible(found.teachers)),
+        *((folder, check_initial) for folder in _visible(found.initial)),
         *((path, load_features) for path in _visible(found.reference)),
         *((path, _check_yaml) for path in study_dir.glob("study.yaml")),
     ]

@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 
 from study.config import StudyConfig
+from study.layout import folders
 from study.plan import Pack
 from trainables.data import data_shape
 from trainables.models import count
 from trainables.specs import TeacherSpec
+from trainables.students import student_size
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK = 4096  # bytes: no file takes less
@@ -50,7 +52,7 @@ def estimate_disk(
     """What missing teachers and packs write. A member's state is its weights, two moments of Adam and the EMA."""
     shape = data_shape(config.data)
     num_members, size = sum(len(pack.members) for pack in packs), getattr(torch, config.train.precision).itemsize
-    student = count(config.student, shape).params * size
+    student = student_size(config.student, shape, folders(config.study_dir).initial).params * size
     teachers = [count(spec.model, shape).params * size for spec in missing]
     at_once = sum(sorted((len(pack.members) for pack in packs), reverse=True)[:num_slots])
     states = 4 * max(student * at_once, sum(sorted(teachers, reverse=True)[:num_slots]))

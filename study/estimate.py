@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from study.config import StudyConfig
-from study.plan import Pack
+from study.plan import Pack, teachers
 from trainables.data import data_shape
 from trainables.families import predict
 from trainables.models import build_model, count, example_inputs
 from trainables.sample import micro_batch_size
 from trainables.specs import ModelSpec, TeacherSpec
+from trainables.students import stand_in
 
 _SECONDS_PER_GROUP = 12.0  # processes of a worker group: start, imports, shutdown
 _LOSS_AND_UPDATE = 1.2  # a member's step against forward and backward alone
@@ -34,7 +35,7 @@ class Costs:
 
     def total_seconds(self, packs: Iterable[Pack], missing: Sequence[TeacherSpec], num_slots: int) -> float:
         """Wall seconds of the missing teachers and the packs on num_slots worker groups."""
-        forwards = sum(self.teacher_forward[spec.teacher_id] * spec.train.steps for spec in missing)
+        forwards = sum(self.teacher_forward[spec.teacher_id] * spec.num_steps for spec in missing)
         start = _SECONDS_PER_GROUP * (1 + bool(missing))
         return start + (3.3 * forwards + sum(map(self.seconds, packs))) / num_slots
 
@@ -44,10 +45,10 @@ def measure_costs(config: StudyConfig) -> Costs:
     batch_size, evaluation = config.train.batch_size, config.evaluation
     micro_batch = micro_batch_size(data_shape(config.data).image)
     num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps
-    sampling = _measure(config.student, config, micro_batch, backward=False)
+    sampling = _measure(stand_in(config.student), config, micro_batch, backward=False)
     return Costs(
-        {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in config.teachers},
-        _LOSS_AND_UPDATE * _measure(config.student, config, batch_size, backward=True),
+        {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in teachers(config)},
+        _LOSS_AND_UPDATE * _measure(stand_in(config.student), config, batch_size, backward=True),
         1.2 * num_passes * sampling,
     )
 
@@ -57,7 +58,7 @@ def most_members(config: StudyConfig, memory_bytes: float) -> int:
 
     A member keeps its weights, gradients, two moments of Adam and the EMA; activations are one member's at a time.
     """
-    kept = 5 * count(config.student, data_shape(config.data)).params
+    kept = 5 * count(stand_in(config.student), data_shape(config.data)).params
     return max(1, int(memory_bytes / 2 / (kept * getattr(torch, config.train.precision).itemsize)))
 
 

@@ -25,9 +25,9 @@ from study.sink import RecordSink
 from study.teacher_tasks import TeacherTasks
 from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, run_trial
 from trainables.data import data_shape
-from trainables.models import count
 from trainables.ray_train import PackJob
 from trainables.specs import Member, content_id
+from trainables.students import student_size
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
 _DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
@@ -51,7 +51,7 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
         phase=phase,
         phases=phases or {},
         collapse_fid=config.collapse_fid,
-        student=count(config.student, data_shape(config.data)),
+        student=student_size(config.student, data_shape(config.data), folders(config.study_dir).initial),
         folders=folders(config.study_dir),
     )
 
@@ -87,7 +87,7 @@ def run_packs(
     waves = _waves(packs, teachers)
     planned = [share for wave in waves for share in shares(wave, _num_shares(wave, cluster, seconds), seconds)]
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
-    total += sum(spec.train.steps for spec in teachers.specs) if teachers else 0
+    total += sum(spec.num_steps for spec in teachers.specs) if teachers else 0
     with bar(job.board, partial(describe_packs, packs, teachers, job.study_dir), total=total, unit="step"):
         run_trials(job, PlannedPacks(planned, cluster.num_slots, teachers), cluster)
         if teachers is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from study.command import option_config, option_names
 from study.config import StudyConfig
 from trainables.losses.methods import SETTINGS, Method
-from trainables.specs import Member, ModelSpec, TrainSpec
+from trainables.specs import Member, TeacherSpec, TrainSpec
 
 _REPLACED = ("seeds=", "teachers=", "methods=", "protocol", "pack.max_members=")
 
@@ -39,7 +39,7 @@ def command_alone(member: Member, config: StudyConfig, command: str) -> str:
     kept = [word for word in words if not word.startswith(_REPLACED)]
     own = [f"seeds=[{member.seed}]", f"methods=[{_inline(_method(member.method))}]"]
     if member.teacher is not None:
-        own.append(f"teachers=[{_teacher(member.teacher.model)}]")
+        own.append(f"teachers=[{_teacher(member.teacher)}]")
     own += [f"train.{name}={value}" for name, value in _differences(member.train, config.train)]
     if config.tuning is not None:
         kept = [word for word in kept if not word.startswith("study_dir=")]
@@ -49,10 +49,15 @@ def command_alone(member: Member, config: StudyConfig, command: str) -> str:
 
 def _method(method: Method) -> dict[str, Any]:
     settings = {name: getattr(method, name) for name in SETTINGS}
-    return {"method": method.name, **{name: value for name, value in settings.items() if value is not None}}
+    found = {"method": method.name.removesuffix(f"_via_{method.assistant}"), "assistant": method.assistant}
+    settings |= found
+    return {**found, **{name: value for name, value in settings.items() if value is not None}}
 
 
-def _teacher(model: ModelSpec) -> str:
+def _teacher(spec: TeacherSpec) -> str:
+    model = spec.model
+    if spec.pretrained is not None:
+        return _inline({"name": spec.name, "folder": spec.pretrained.folder})
     if model.name in option_names("teacher"):
         known = option_config("teacher", model.name)
         if (known["model_class"], known["config"]) == (model.model_class, dict(model.config)):

@@ -46,7 +46,7 @@ def protocol_id(config: StudyConfig) -> str:
         {
             **{key: _plain(getattr(tuning, key)) for key in (*same, "recipe_first")},
             "early_stopping": _early_stopping(config),
-            "data": config.data,
+            "data": config.data.identity(),
             "student": config.student.identity(),
             "recipe": dict(config.recipe),
             "train": config.train.identity(),

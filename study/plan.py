@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from study.config import StudyConfig
+from trainables.data import data_shape
 from trainables.losses.methods import Method
-from trainables.specs import Member, TeacherSpec, content_id
+from trainables.models import count
+from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Pack:
 
     @property
     def teacher(self) -> TeacherSpec | None:
-        return self.members[0].teacher
+        """Whom its members learn from."""
+        return self.members[0].guide
 
 
 def members(config: StudyConfig) -> list[Member]:
@@ -27,9 +30,36 @@ def members(config: StudyConfig) -> list[Member]:
         make_member(config, teacher if method.needs_teacher else None, method, seed)
         for teacher in config.teachers
         for method in config.methods
+        if _applies(config, method, teacher)
         for seed in config.seeds
     ]
     return list({member.run_id: member for member in planned}.values())
+
+
+def teachers(config: StudyConfig) -> list[TeacherSpec]:
+    """Every teacher that the members need, a larger one before its assistants; first whom the student is cut from."""
+    wanted = [config.student.teacher] if isinstance(config.student, PrunedSpec) else []
+    for teacher in config.teachers:
+        wanted.append(teacher)
+        methods = [method for method in config.methods if _applies(config, method, teacher)]
+        wanted += [found for method in methods if (found := _assistant(config, teacher, method))]
+    return list({spec.teacher_id: spec for spec in wanted}.values())
+
+
+def _assistant(config: StudyConfig, teacher: TeacherSpec | None, method: Method) -> TeacherSpec | None:
+    """What stands between the teacher and the student: the named teacher's architecture, distilled by the method."""
+    if method.assistant is None or teacher is None:
+        return None
+    own = replace(method, name=method.name.removesuffix(f"_via_{method.assistant}"), assistant=None)
+    return replace(config.assistants[method.assistant], larger=teacher, method=own)
+
+
+def _applies(config: StudyConfig, method: Method, teacher: TeacherSpec) -> bool:
+    """Whether there is room for the method's assistant: it must be smaller than the teacher."""
+    if method.assistant is None:
+        return True
+    shape = data_shape(config.data)
+    return count(config.assistants[method.assistant].model, shape).params < count(teacher.model, shape).params
 
 
 def make_member(config: StudyConfig, teacher: TeacherSpec | None, method: Method, seed: int) -> Member:
@@ -42,6 +72,7 @@ def make_member(config: StudyConfig, teacher: TeacherSpec | None, method: Method
         train=config.train,
         evaluation=config.evaluation,
         process=config.process,
+        assistant=_assistant(config, teacher, method),
     )
 
 
@@ -90,7 +121,7 @@ def _order(member: Member) -> tuple[str, int, str]:
 
 
 def _teacher_id(member: Member) -> str:
-    return member.teacher.teacher_id if member.teacher else ""
+    return member.guide.teacher_id if member.guide else ""
 
 
 def _weight(pack: Pack) -> tuple[int, int]:

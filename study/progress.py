@@ -83,7 +83,7 @@ def describe_packs(
     finished = finished_run_ids(study_dir)
     num_packs = num_members = 0
     made = teachers.specs if teachers else ()
-    member_steps = sum(min(steps.get(spec.teacher_id, 0), spec.train.steps) for spec in made)
+    member_steps = sum(min(steps.get(spec.teacher_id, 0), spec.num_steps) for spec in made)
     remark = f"teachers {len(made) - teachers.num_running}/{len(made)}, " if teachers and made else ""
     for pack in packs:
         done = sum(member.run_id in finished for member in pack.members)

@@ -17,13 +17,14 @@ from study.disk import estimate_disk, require_disk
 from study.estimate import describe_seconds, measure_costs, most_members
 from study.executor import make_job, run_packs
 from study.failure import MemberFailedError, describe_failure
-from study.layout import report_dir
+from study.layout import folders, report_dir
 from study.lease import lease
 from study.orphans import remove_orphans
 from study.parse import study_config, write_study_yaml
-from study.teacher_tasks import TeacherTasks, make_teachers, missing_teachers
+from study.teacher_tasks import TeacherTasks, make_initial_student, make_teachers, missing_teachers
 from study.tuned import describe_tuning, planned_packs, run_tuning, tuning_is_finished
 from trainables.specs import Member
+from trainables.students import is_made
 
 
 def run_study(cfg: DictConfig, command: str) -> int:
@@ -101,6 +102,8 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
         require_disk(config.study_dir, disk)
         write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
+        if not is_made(config.student, folders(config.study_dir).initial):
+            make_initial_student(config)
         if config.tuning is None:
             job = make_job(config, "grid")
             run_packs(job, packs, cluster, costs.seconds, TeacherTasks(config, job.board))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import ray
@@ -10,25 +10,30 @@ from ray.actor import ActorHandle
 
 from study.config import ClusterConfig, StudyConfig
 from study.layout import checkpoints_dir, folders
-from study.plan import Pack
+from study.plan import Pack, teachers
 from study.progress import bar, make_board, report
 from study.trial import NO_LIMIT
 from trainables.data import data_shape
 from trainables.models import count
 from trainables.pack import Folders, Progress
 from trainables.resume import Checkpoints
-from trainables.specs import EvaluationSpec, TeacherSpec
+from trainables.specs import EvaluationSpec, PrunedSpec, TeacherSpec
+from trainables.students import make_initial
 from trainables.teachers import find_teacher, make_teacher
 
 
 class TeacherTasks:
     """Teachers in the making, by teacher_id; widest first, for it takes longest."""
 
-    def __init__(self, config: StudyConfig, board: ActorHandle) -> None:
-        self.specs = missing_teachers(config)
+    def __init__(self, config: StudyConfig, board: ActorHandle, specs: Sequence[TeacherSpec] | None = None) -> None:
+        """specs: those to make; by default all that the study misses."""
+        self.specs = missing_teachers(config) if specs is None else list(specs)
         shape = data_shape(config.data)
-        widest_first = sorted(self.specs, key=lambda spec: -count(spec.model, shape).macs)
-        self._pending = {spec.teacher_id: _start(spec, config, board) for spec in widest_first}
+        widest_first = sorted(self.specs, key=lambda spec: (spec.larger is not None, -count(spec.model, shape).macs))
+        self._pending: dict[str, ray.ObjectRef] = {}
+        for spec in widest_first:  # an assistant waits for the larger one
+            larger = self._pending.get(spec.larger.teacher_id) if spec.larger else None
+            self._pending[spec.teacher_id] = _start(spec, config, board, larger)
         self.last = widest_first[0].teacher_id if widest_first else None  # it will take longest
         self._failed = False
 
@@ -63,26 +68,38 @@ class TeacherTasks:
                     del self._pending[teacher_id]
 
 
-def make_teachers(config: StudyConfig) -> None:
-    """Trains and evaluates the teachers that are not there, side by side."""
+def make_teachers(config: StudyConfig, specs: Sequence[TeacherSpec] | None = None) -> None:
+    """Trains and evaluates the teachers that are not there (or those of the specs), side by side."""
     board = make_board()
-    tasks = TeacherTasks(config, board)
+    tasks = TeacherTasks(config, board, specs)
     if tasks.specs:
-        steps = sum(spec.train.steps for spec in tasks.specs)
+        steps = sum(spec.num_steps for spec in tasks.specs)
         with bar(board, partial(_describe, len(tasks.specs)), total=steps, unit="step"):
             tasks.wait()
 
 
+def make_initial_student(config: StudyConfig) -> None:
+    """Cuts the student that all members start from, after the teacher that it is cut from is there."""
+    student, cluster, found = config.student, config.cluster, folders(config.study_dir)
+    assert isinstance(student, PrunedSpec)
+    make_teachers(config, [spec for spec in missing_teachers(config) if spec.teacher_id == student.teacher.teacher_id])
+    task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(
+        make_initial
+    )
+    ray.get(task.remote(student, found.teachers, found.initial, device=_device(cluster)))
+
+
 def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
     found = folders(config.study_dir)
-    return [teacher for teacher in config.teachers if find_teacher(teacher, config.evaluation, found) is None]
+    return [teacher for teacher in teachers(config) if find_teacher(teacher, config.evaluation, found) is None]
 
 
-def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle) -> ray.ObjectRef:
+def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle, larger: ray.ObjectRef | None) -> ray.ObjectRef:
     cluster = config.cluster
     task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(_make)
     folder = checkpoints_dir(config.study_dir) / spec.teacher_id
     return task.remote(
+        larger,
         spec,
         config.evaluation,
         folders(config.study_dir),
@@ -93,6 +110,7 @@ def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle) -> ray.Ob
 
 
 def _make(
+    _larger: None,  # Ray begins when it is there
     spec: TeacherSpec,
     evaluation: EvaluationSpec,
     where: Folders,
@@ -104,8 +122,11 @@ def _make(
     import torch
 
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    device = "cuda" if cluster.gpus_per_worker > 0 else "cpu"
-    make_teacher(spec, evaluation, where, device=device, progress=Progress(report), checkpoints=checkpoints)
+    make_teacher(spec, evaluation, where, device=_device(cluster), progress=Progress(report), checkpoints=checkpoints)
+
+
+def _device(cluster: ClusterConfig) -> str:
+    return "cuda" if cluster.gpus_per_worker > 0 else "cpu"
 
 
 def _describe(num_teachers: int, steps: Mapping[str, int]) -> tuple[int, str]:

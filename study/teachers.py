@@ -12,6 +12,7 @@ def main(argv: list[str]) -> int:
     from study.layout import folders
     from study.lease import lease
     from study.parse import study_config
+    from study.plan import teachers
     from study.teacher_tasks import make_teachers, missing_teachers
     from trainables.teachers import find_teacher
 
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> int:
             with connected(config.cluster):
                 make_teachers(config)
     where = folders(config.study_dir)
-    for spec in config.teachers:
+    for spec in teachers(config):
         teacher = find_teacher(spec, config.evaluation, where)
         assert teacher is not None
         size = f"{teacher.size.params:,} parameters, {teacher.size.macs:,} MACs"

@@ -5,13 +5,15 @@ batch per seed stream -> teacher once -> every member's loss -> backward -> clip
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 import torch
 from torch import nn
 
 from trainables.data import Dataset
-from trainables.data.streams import Batch, SeedStream
+from trainables.data.streams import Batch, SeedStream, Stream
+from trainables.data.trajectories import TrajectoryStream
 from trainables.failures import blamed_on
 from trainables.families import predict, split_variance
 from trainables.ranks import Ranks
@@ -43,12 +45,12 @@ def train_members(
     its own work and an equal part of its stream's teacher passes.
     """
     train = trainees[0].member.train
-    streams = _streams(trainees, data, ranks)
+    dtype = getattr(torch, train.precision)
+    streams = _streams(trainees, teacher, data, ranks=ranks, device=device, dtype=dtype)
     first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
     if checkpoints is not None:
-        first_step, seconds = checkpoints.restore(trainees, ranks)
+        first_step, seconds = checkpoints.restore(trainees, [stream for stream, _ in streams], ranks)
     log_every = max(1, train.steps // CURVE_POINTS)
-    dtype = getattr(torch, train.precision)
     for step in range(first_step, train.steps):
         log = step % log_every == 0 or step == train.steps - 1
         pending: list[tuple[Trainee, torch.Tensor]] = []
@@ -59,6 +61,8 @@ def train_members(
             started = time.perf_counter()
             batch = stream.batch(step).to(device, dtype)
             output = _teacher_pass(teacher, batch, active)
+            if output is not None:
+                stream.took(batch, output, step)
             shared = (time.perf_counter() - started) / len(active)
             for trainee in active:
                 started = time.perf_counter()
@@ -74,27 +78,47 @@ def train_members(
             seconds[train_id] += spent
         progress(step + 1)
         if checkpoints is not None:
-            checkpoints.save(trainees, seconds, step + 1, ranks)
+            checkpoints.save(trainees, [stream for stream, _ in streams], seconds, steps=step + 1, ranks=ranks)
     return seconds
 
 
-def _streams(trainees: Sequence[Trainee], data: Dataset, ranks: Ranks) -> list[tuple[SeedStream, list[Trainee]]]:
+def _streams(
+    trainees: Sequence[Trainee],
+    teacher: nn.Module | None,
+    data: Dataset,
+    *,
+    ranks: Ranks,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[tuple[Stream, list[Trainee]]]:
     """A stream for every seed, with its trainees."""
     member = trainees[0].member
-    by_seed = groupby(sorted(trainees, key=_seed), key=_seed)
+    train, process = member.train, member.process
 
-    def stream(seed: int) -> SeedStream:
+    def stream(seed: int) -> Stream:
+        if train.inputs == "data_free" and teacher is not None:
+            return TrajectoryStream(
+                data,
+                process,
+                partial(_answer, teacher),
+                seed=seed,
+                batch_size=train.batch_size,
+                ranks=ranks,
+                device=device,
+                dtype=dtype,
+            )
         return SeedStream(
             data,
-            member.process,
+            process,
             seed=seed,
-            batch_size=member.train.batch_size,
-            timesteps=member.train.timesteps,
+            batch_size=train.batch_size,
             ranks=ranks,
-            condition_dropout=member.train.condition_dropout,
-            pair_at_random=member.train.inputs == "random_conditioning",
+            timesteps=train.timesteps,
+            condition_dropout=train.condition_dropout,
+            pair_at_random=train.inputs == "random_conditioning",
         )
 
+    by_seed = groupby(sorted(trainees, key=_seed), key=_seed)
     return [(stream(seed), list(group)) for seed, group in by_seed]
 
 
@@ -105,9 +129,15 @@ def _seed(trainee: Trainee) -> int:
 def _teacher_pass(teacher: nn.Module | None, batch: Batch, active: Sequence[Trainee]) -> torch.Tensor | None:
     if teacher is None or not any(trainee.member.method.needs_teacher for trainee in active):
         return None
-    time = active[0].member.process.model_time(batch.t)
+    return _answer(teacher, batch.x_t, active[0].member.process.model_time(batch.t), batch.condition)
+
+
+def _answer(
+    teacher: nn.Module, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """The teacher's prediction (B, C, H, W), without the variance that it may have learned."""
     with torch.no_grad():
-        return split_variance(predict(teacher, batch.x_t, time, batch.condition), batch.x_t.shape[1])[0]
+        return split_variance(predict(teacher, x_t, time, condition), x_t.shape[1])[0]
 
 
 def _update(

@@ -22,11 +22,12 @@ from trainables.evaluate import Evaluation, Evaluator
 from trainables.failures import blamed_on
 from trainables.loop import train_members
 from trainables.losses.features import Shapes, feature_names, record_features
-from trainables.models import build_model, load_model
+from trainables.models import load_model
 from trainables.parts import train_in_parts
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
-from trainables.specs import Member, ModelSpec
+from trainables.specs import Member
+from trainables.students import initial_student
 from trainables.trainee import Trainee, feature_shapes
 
 
@@ -98,7 +99,7 @@ def run_pack(
     torch_device = torch.device(device)
     data = load_data(members[0].data)
     evaluator = Evaluator(members[0].evaluation, members[0].data, members[0].process, folders.reference, torch_device)
-    teacher_spec = members[0].teacher
+    teacher_spec = members[0].guide
     teacher = (
         load_teacher(folders.teachers / teacher_spec.teacher_id, members[0], torch_device) if teacher_spec else None
     )
@@ -190,7 +191,7 @@ def train_pack(
     trainees = []
     for member in members:
         with blamed_on(member):
-            new_student = partial(initial_student, member, data.shape, initial)
+            new_student = partial(initial_student, member.student, data.shape, initial, seed=member.seed)
             trainees.append(
                 Trainee(member, new_student, data.shape, teacher_features=shapes, device=device, ranks=ranks)
             )
@@ -207,13 +208,6 @@ def train_pack(
         **judges,
     )
     return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
-
-
-def initial_student(member: Member, shape: DataShape, initial: Path) -> nn.Module:
-    """What the member's training starts from: weights that follow from its seed, or the pruned student kept there."""
-    if isinstance(member.student, ModelSpec):
-        return build_model(member.student, shape, seed=member.seed)
-    return load_model(initial / member.student.initial_id)
 
 
 def _teacher_features(
@@ -241,7 +235,7 @@ def check_pack(members: Sequence[Member]) -> None:
         raise ValueError("a pack must have at least one member")
     shared = {
         (
-            member.teacher.teacher_id if member.teacher else None,
+            member.guide.teacher_id if member.guide else None,
             member.data,
             member.process,
             *(member.train.steps, member.train.batch_size, member.train.timesteps, member.train.precision),

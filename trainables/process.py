@@ -73,7 +73,7 @@ class Process:
         """x_t (B, C, H, W) of timesteps t (B,)."""
         if not self.is_flow:
             return self._scheduler.add_noise(x_0, noise, t)  # type: ignore[no-any-return]
-        sigma = self._sigmas[t].view(-1, 1, 1, 1)
+        sigma = self._sigmas[t.cpu()].to(x_0).view(-1, 1, 1, 1)
         return (1 - sigma) * x_0 + sigma * noise
 
     def target(self, x_0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -91,9 +91,19 @@ class Process:
             return abar.sqrt() * x_t - (1 - abar).sqrt() * prediction
         return (x_t - (1 - abar).sqrt() * prediction) / abar.sqrt()
 
+    def denoised(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W) at earlier timesteps `to` (B,): DDIM with eta 0 (Song et al. 2021), or Euler for a flow."""
+        if self.is_flow:
+            sigmas = self._sigmas.to(x_t.device, x_t.dtype)
+            return x_t + (sigmas[to] - sigmas[t]).view(-1, 1, 1, 1) * prediction
+        x_0 = self.clean(x_t, prediction, t)
+        abar, abar_to = (self.alphas_cumprod.to(x_t.device)[at].view(-1, 1, 1, 1).to(x_t.dtype) for at in (t, to))
+        noise = (x_t - abar.sqrt() * x_0) / (1 - abar).sqrt()
+        return abar_to.sqrt() * x_0 + (1 - abar_to).sqrt() * noise
+
     def model_time(self, t: torch.Tensor) -> torch.Tensor:
         """What the model is told of timesteps t (B,): themselves, or 1000 sigma for a flow."""
-        return self._sigmas[t] * self.num_timesteps if self.is_flow else t
+        return self._sigmas.to(t.device)[t] * self.num_timesteps if self.is_flow else t
 
     def sampler(self, name: str, num_steps: int, *, learned_variance: bool = False) -> Any:
         """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned."""

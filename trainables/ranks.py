@@ -29,6 +29,14 @@ class Ranks:
         dist.all_reduce(total)
         return total / self.world_size
 
+    def gather(self, share: torch.Tensor) -> torch.Tensor:
+        """The whole batch (B, ...) of which this rank has every world_size-th entry (b, ...), from its rank on."""
+        if self.world_size == 1:
+            return share
+        shares = [torch.empty_like(share) for _ in range(self.world_size)]
+        dist.all_gather(shares, share.contiguous())
+        return torch.stack(shares, dim=1).flatten(0, 1)
+
     def from_first(self, value: int, device: torch.device) -> int:
         """Rank 0's value, on every rank."""
         if self.world_size == 1:

@@ -1,12 +1,13 @@
 """The training state of a pack on disk, from which it goes on after a worker, a driver or the sweep was killed.
 
-    <folder>/step-00000100/     state.safetensors   tensors of every member, under <train_id>/<name>
+    <folder>/step-00000100/     state.safetensors   tensors of every member, under <train_id>/<name>, and of streams
                                 members.json        steps taken, where; curve, seconds and marks of every member
                                 complete.json       sha256 of the two, written last
     <folder>/most_members.json  how many members fit the memory at once, where not all did
 
-There is no generator in it: all randomness follows from (seed, step). State is keyed by train_id, so a checkpoint
-serves whichever of its members are still to be trained. The two newest are kept; a damaged one is passed over.
+There is no generator in it: all randomness follows from (seed, step). A member's state is keyed by train_id, so a
+checkpoint serves whichever of its members are still to be trained. The two newest are kept; a damaged one is passed
+over.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import safetensors.torch
 import torch
 
 from trainables.atomic import new_file, new_folder, remove_temporaries
+from trainables.data.streams import Stream
 from trainables.ranks import Ranks
 from trainables.trainee import Trainee
 
@@ -40,19 +42,30 @@ class Checkpoints:
     every_steps: int | None
     written: Callable[[Path, int], None] = lambda _checkpoint, _steps: None
 
-    def save(self, trainees: Sequence[Trainee], seconds: Mapping[str, float], steps: int, ranks: Ranks) -> None:
+    def save(
+        self,
+        trainees: Sequence[Trainee],
+        streams: Sequence[Stream],
+        seconds: Mapping[str, float],
+        *,
+        steps: int,
+        ranks: Ranks,
+    ) -> None:
         """Writes the state after `steps` steps where it is time to, and removes all but the two newest."""
         if self.every_steps is None or steps % self.every_steps or steps == trainees[0].member.train.steps:
             return
         checkpoint = _path(self.folder, steps)
         if ranks.rank == 0:
-            _write(checkpoint, trainees, seconds, {"steps": steps, **_conditions(trainees, ranks)})
+            facts = {"steps": steps, **_conditions(trainees, ranks)}
+            _write(checkpoint, trainees, _stream_tensors(streams), seconds, facts)
             for old in _newest_first(self.folder)[_NUM_KEPT:]:
                 shutil.rmtree(old, ignore_errors=True)
         self.written(checkpoint, steps)
 
-    def restore(self, trainees: Sequence[Trainee], ranks: Ranks) -> tuple[int, dict[str, float]]:
-        """Puts the trainees back to the newest complete checkpoint that holds them all; without one they stay new.
+    def restore(
+        self, trainees: Sequence[Trainee], streams: Sequence[Stream], ranks: Ranks
+    ) -> tuple[int, dict[str, float]]:
+        """Puts all back to the newest complete checkpoint that holds every trainee; without one they stay new.
 
         It must come from as many ranks on the same kind of device, or the end would not be that of either. Returns the
         steps that they have taken and the seconds that each has used, by train_id. What cannot be used is removed, so
@@ -70,7 +83,7 @@ class Checkpoints:
         steps = ranks.from_first(steps, trainees[0].device)
         if steps == 0:
             return 0, {trainee.member.train_id: 0.0 for trainee in trainees}
-        return steps, _load(_path(self.folder, steps), trainees)
+        return steps, _load(_path(self.folder, steps), trainees, streams)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -112,10 +125,18 @@ def _holds(checkpoint: Path, train_ids: set[str], conditions: Mapping[str, Any])
     return train_ids <= set(found["members"]) and conditions.items() <= found.items()
 
 
+def _stream_tensors(streams: Sequence[Stream]) -> dict[str, torch.Tensor]:
+    return {f"stream-{stream.seed}/{name}": tensor for stream in streams for name, tensor in stream.tensors().items()}
+
+
 def _write(
-    checkpoint: Path, trainees: Sequence[Trainee], seconds: Mapping[str, float], facts: Mapping[str, Any]
+    checkpoint: Path,
+    trainees: Sequence[Trainee],
+    of_streams: Mapping[str, torch.Tensor],
+    seconds: Mapping[str, float],
+    facts: Mapping[str, Any],
 ) -> None:
-    tensors: dict[str, torch.Tensor] = {}
+    tensors = dict(of_streams)
     members: dict[str, dict[str, Any]] = {}
     for trainee in trainees:
         train_id = trainee.member.train_id
@@ -131,19 +152,22 @@ def _write(
         (folder / _COMPLETE).write_text(json.dumps(_digests(folder)))
 
 
-def _load(checkpoint: Path, trainees: Sequence[Trainee]) -> dict[str, float]:
+def _load(checkpoint: Path, trainees: Sequence[Trainee], streams: Sequence[Stream]) -> dict[str, float]:
     members = _read(checkpoint)["members"]
     seconds = {}
     tensors = safetensors.torch.load_file(checkpoint / _TENSORS)
     for trainee in trainees:
         train_id = trainee.member.train_id
-        prefix = f"{train_id}/"
-        own: dict[str, torch.Tensor] = {
-            name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
-        }
         seconds[train_id] = members[train_id]["seconds"]
-        trainee.restore(own, members[train_id])
+        trainee.restore(_under(train_id, tensors), members[train_id])
+    for stream in streams:
+        stream.restore(_under(f"stream-{stream.seed}", tensors))
     return seconds
+
+
+def _under(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    prefix = f"{name}/"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

@@ -131,23 +131,48 @@ class EvaluationSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A model that is there already: a diffusers directory, known by the sha256 of its config and weights."""
+
+    folder: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    """A teacher that the study trains itself, found again by content: architecture, recipe, data and seed."""
+    """A teacher, found again by content.
+
+    The study trains it itself (from architecture, recipe, data and seed), distils it from a larger teacher (then it is
+    an assistant: TAKD, Mirzadeh et al. 2020) or takes it as it is (pretrained; then `train` has no part in it).
+    """
 
     model: ModelSpec
     train: TrainSpec
     data: DataSpec
     seed: int = 0
     process: Process = PIXEL
+    pretrained: Pretrained | None = None
+    larger: TeacherSpec | None = None
+    method: Method | None = None  # by which it is distilled from the larger one
 
     @property
     def name(self) -> str:
         return self.model.name
 
+    @property
+    def num_steps(self) -> int:
+        """Of training that it takes to make it."""
+        return 0 if self.pretrained else self.train.steps
+
     @cached_property
     def teacher_id(self) -> str:
+        shared = {"data": self.data.identity(), **_process(self.process)}
+        if self.pretrained is not None:
+            return content_id({"pretrained": self.pretrained.digest, **shared})
+        if self.larger is not None and self.method is not None:
+            shared["distilled"] = {"larger": self.larger.teacher_id, "method": self.method.identity()}
         identity = {"model": self.model.identity(), "train": self.train.identity(), "seed": self.seed}
-        return content_id({**identity, "data": self.data.identity(), **_process(self.process)})
+        return content_id({**identity, **shared})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +210,7 @@ class Rung:
 class Member:
     """One student run; `teacher` is None exactly when the method does not need one.
 
+    assistant: what it learns from in place of the teacher, which is distilled from it.
     rungs: where it may be stopped early; only members of a search have any (trainables/early_stopping.py).
     """
 
@@ -196,9 +222,16 @@ class Member:
     train: TrainSpec
     evaluation: EvaluationSpec
     process: Process = PIXEL
+    assistant: TeacherSpec | None = None
     rungs: tuple[Rung, ...] = ()
 
+    @property
+    def guide(self) -> TeacherSpec | None:
+        """Whom it learns from."""
+        return self.assistant or self.teacher
+
     def training_identity(self) -> dict[str, Any]:
+        assistant = {"assistant": self.assistant.teacher_id} if self.assistant else {}
         rungs = {"rungs": [asdict(rung) for rung in self.rungs]} if self.rungs else {}
         return {
             "data": self.data.identity(),
@@ -208,6 +241,7 @@ class Member:
             "seed": self.seed,
             "train": self.train.identity(),
             **_process(self.process),
+            **assistant,
             **rungs,
         }
 

@@ -14,11 +14,11 @@ from trainables.data import data_shape, load_data
 from trainables.evaluate import Evaluator
 from trainables.losses.methods import METHODS
 from trainables.models import Size, count, load_model
-from trainables.pack import Folders, Progress, train_pack
+from trainables.pack import Folders, Progress, load_teacher, train_pack
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
 from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
-from trainables.trainee import tensors_digest
+from trainables.trainee import tensors_digest, weights_digest
 
 _FACTS = "teacher.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -53,43 +53,27 @@ def make_teacher(
 ) -> None:
     """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
 
-    A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model).
+    A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model). An
+    assistant is one with KD, from its larger teacher, which must be there.
     Raises ValueError when its training diverges.
     """
     folder = folders.teachers / spec.teacher_id
     torch_device = torch.device(device)
     if _read_facts(folder) is None:
-        member = Member(
-            data=spec.data,
-            teacher=None,
-            student=spec.model,
-            method=METHODS["diffusion_only"],
-            seed=spec.seed,
-            train=spec.train,
-            evaluation=evaluation,
-            process=spec.process,
-        )
-        (trained,) = train_pack(
-            [member],
-            None,
-            load_data(spec.data),
-            initial=folders.initial,
-            device=torch_device,
-            ranks=Ranks(),
-            progress=progress or Progress(),
-            checkpoints=checkpoints,
-        )
-        if trained.model is None:
-            raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
+        if spec.pretrained is not None:
+            model = load_model(Path(spec.pretrained.folder))
+        else:
+            model = _trained(
+                spec,
+                evaluation,
+                folders,
+                device=torch_device,
+                progress=progress or Progress(),
+                checkpoints=checkpoints,
+            )
         size = count(spec.model, data_shape(spec.data))
-        facts = {
-            "name": spec.name,
-            "params": size.params,
-            "macs": size.macs,
-            "digest": trained.digest,
-            "evaluations": {},
-        }
-        save_model(trained.model, folder, _FACTS, facts)
+        facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
+        save_model(model, folder, _FACTS, {**facts, "evaluations": {}})
     if checkpoints is not None:
         checkpoints.remove()
     saved = check_teacher(folder)
@@ -97,6 +81,40 @@ def make_teacher(
     evaluator = Evaluator(evaluation, spec.data, spec.process, folders.reference, torch_device)
     metrics = dict(evaluator(model).metrics)
     _write_facts(folder, {**saved, "evaluations": {**saved["evaluations"], content_id(evaluation.identity()): metrics}})
+
+
+def _trained(
+    spec: TeacherSpec,
+    evaluation: EvaluationSpec,
+    folders: Folders,
+    *,
+    device: torch.device,
+    progress: Progress,
+    checkpoints: Checkpoints | None,
+) -> Any:
+    member = Member(
+        data=spec.data,
+        teacher=spec.larger,
+        student=spec.model,
+        method=spec.method or METHODS["diffusion_only"],
+        seed=spec.seed,
+        train=spec.train,
+        evaluation=evaluation,
+        process=spec.process,
+    )
+    (trained,) = train_pack(
+        [member],
+        load_teacher(folders.teachers / spec.larger.teacher_id, member, device) if spec.larger else None,
+        load_data(spec.data),
+        initial=folders.initial,
+        device=device,
+        ranks=Ranks(),
+        progress=progress,
+        checkpoints=checkpoints,
+    )
+    if trained.model is None:
+        raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
+    return trained.model
 
 
 def check_teacher(folder: Path) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Trainee:
             student_features=student_features,
             teacher_features=[teacher_features[name] for name in self._teacher_names],
             adapters=list(self._adapters),
-            variational=None if variance is None else self._variational(batch, output, variance),
+            variational=self._variational(batch, output, variance),
             progress=step / self.member.train.steps,
             rank_mean=self.ranks.mean,
         )
@@ -216,7 +216,9 @@ class Trainee:
             torch.manual_seed(derived_seed(self.member.seed, "dropout", step, self.ranks.rank))
             return self._module(batch.x_t, time, batch.condition)  # type: ignore[no-any-return]
 
-    def _variational(self, batch: Batch, output: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    def _variational(self, batch: Batch, output: torch.Tensor, variance: torch.Tensor | None) -> torch.Tensor | None:
+        if variance is None or batch.x_0 is None:
+            return None
         return variational_loss(
             self.member.process,
             output,

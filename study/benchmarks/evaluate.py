@@ -11,6 +11,7 @@ from trainables.extractors import make_extractor
 from trainables.metrics import compute_metrics, image_features
 from trainables.models import build_model
 from trainables.sample import sample_images
+from trainables.students import stand_in
 
 
 def run(options: Options) -> Result:
@@ -20,7 +21,7 @@ def run(options: Options) -> Result:
 
     config = study_config(compose("config", []))
     protocol, data = config.evaluation, load_data(config.data)
-    student = torch.nn.Module.to(build_model(config.student, data.shape, seed=0), options.device).eval()
+    student = torch.nn.Module.to(build_model(stand_in(config.student), data.shape, seed=0), options.device).eval()
     extractor = make_extractor(protocol.feature_extractor, device=options.device)
     reference = image_features(extractor, to_uint8(data.images), protocol.batch_size)
 

@@ -28,7 +28,7 @@ def run_undisturbed(overrides: Sequence[str]) -> int:
     torch.set_num_threads(1)  # like a worker
     config = study_config(compose("config", list(overrides)))
     where = folders(config.study_dir)
-    for teacher in config.teachers:
+    for teacher in plan.teachers(config):
         make_teacher(teacher, config.evaluation, where)
     members = plan.members(config)
     for pack in plan.packs(members, config.max_members):

@@ -93,11 +93,11 @@ def test_a_checkpoint(tmp_path: Path) -> None:
     train_id = "t" * 16
 
     def save(steps: int) -> None:
-        checkpoints.save([Trainee(steps)], {train_id: float(steps)}, steps, Ranks())  # type: ignore[list-item]
+        checkpoints.save([Trainee(steps)], [], {train_id: float(steps)}, steps=steps, ranks=Ranks())  # type: ignore[list-item]
 
     def read() -> tuple[int, float, float, Any]:
         trainee = Trainee()
-        steps, seconds = checkpoints.restore([trainee], Ranks())  # type: ignore[list-item]
+        steps, seconds = checkpoints.restore([trainee], [], Ranks())  # type: ignore[list-item]
         return steps, seconds[train_id], float(trainee.state[0].mean()), trainee.state[1]
 
     save(1)
@@ -154,7 +154,7 @@ def test_a_student(tmp_path: Path) -> None:
     assert check(lambda: save_student(student, folder), read, None, student.digest, tmp_path) >= 6
 
 
-class Weights(nn.Module):
+class UNet2DModel(nn.Module):
     """Saves itself like a diffusers model."""
 
     def save_pretrained(self, folder: Path, **_: object) -> None:
@@ -172,7 +172,7 @@ def test_a_teacher_and_what_is_known_of_it(tmp_path: Path) -> None:
         return facts["fid"], len((folder / "diffusion_pytorch_model.safetensors").read_bytes())
 
     def save() -> None:
-        save_model(Weights(), folder, teachers._FACTS, {"fid": 1})
+        save_model(UNet2DModel(), folder, teachers._FACTS, {"fid": 1})
 
     assert check(save, read, None, (1, 7000), tmp_path) >= 6
     assert check(lambda: teachers._write_facts(folder, {"fid": 2}), read, (1, 7000), (2, 7000), folder) >= 4

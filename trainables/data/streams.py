@@ -5,6 +5,7 @@ Shapes: B global batch, b one rank's share of it, C channels, H height, W width.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 
@@ -20,23 +21,40 @@ class Batch:
     timesteps t (b,); condition: by the keyword under which a model takes it, (b, ...).
     """
 
-    x_0: torch.Tensor
+    x_0: torch.Tensor | None  # None, like the target, where there is no data to begin from
     x_t: torch.Tensor
     t: torch.Tensor
-    target: torch.Tensor
+    target: torch.Tensor | None
     condition: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
         """On the device; what is not whole numbers in the type."""
         return replace(
             self,
-            **{name: getattr(self, name).to(device, dtype) for name in ("x_0", "x_t", "target")},
+            x_0=None if self.x_0 is None else self.x_0.to(device, dtype),
+            x_t=self.x_t.to(device, dtype),
+            target=None if self.target is None else self.target.to(device, dtype),
             t=self.t.to(device),
             condition={
                 name: value.to(device, dtype if value.is_floating_point() else None)
                 for name, value in self.condition.items()
             },
         )
+
+
+class Stream(Protocol):
+    """The batches of one seed, and the state that they follow from."""
+
+    seed: int
+
+    def batch(self, step: int) -> Batch: ...
+
+    def took(self, batch: Batch, prediction: torch.Tensor, step: int) -> None:
+        """Is told what the teacher said of the batch of a step."""
+
+    def tensors(self) -> dict[str, torch.Tensor]: ...
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
 
 
 class SeedStream:
@@ -67,7 +85,7 @@ class SeedStream:
                 f" but got {batch_size}"
             )
         self._data, self._process = data, process
-        self._seed, self._batch_size, self._ranks = seed, batch_size, ranks
+        self.seed, self._batch_size, self._ranks = seed, batch_size, ranks
         self._timesteps = TIMESTEPS[timesteps]
         self._condition_dropout, self._pair_at_random = condition_dropout, pair_at_random
         self._orders: dict[int, torch.Tensor] = {}
@@ -82,8 +100,17 @@ class SeedStream:
         x_t, target = self._process.noised(x_0, noise, t), self._process.target(x_0, noise, t)
         return Batch(x_0, x_t, t, target, self._condition(indices, step, share))
 
+    def took(self, batch: Batch, prediction: torch.Tensor, step: int) -> None:
+        """What the teacher says changes nothing here."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """It has no state."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
+
     def _drawn(self, step: int, what: str, draw: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
-        return draw(derived_generator(self._seed, what, step))
+        return draw(derived_generator(self.seed, what, step))
 
     def _mirrored(self, x_0: torch.Tensor, step: int, share: slice) -> torch.Tensor:
         if not self._data.flip:
@@ -118,4 +145,4 @@ class SeedStream:
         return orders[positions - wanted[0] * num_images]
 
     def _order(self, epoch: int) -> torch.Tensor:
-        return torch.randperm(len(self._data), generator=derived_generator(self._seed, "order", epoch))
+        return torch.randperm(len(self._data), generator=derived_generator(self.seed, "order", epoch))

@@ -26,11 +26,12 @@ class Method:
     eps: float | None = None
     reduction: str = "sum"
     feat_schedule: str = "constant"  # of lambda_feat over training: constant, or linear to 0
+    assistant: str | None = None  # the name of a teacher in between (TAKD)
 
     def identity(self) -> dict[str, Any]:
-        """What ids hash; a constant schedule has no part in it, as when there was no other."""
-        found = asdict(self)
-        return {key: value for key, value in found.items() if (key, value) != ("feat_schedule", "constant")}
+        """What ids hash: as before there was another schedule; an assistant's content is the member's to hash."""
+        absent = (("feat_schedule", "constant"), ("assistant", self.assistant))
+        return {key: value for key, value in asdict(self).items() if (key, value) not in absent}
 
     @property
     def needs_teacher(self) -> bool:
@@ -56,7 +57,7 @@ METHODS = {
     )
 }
 
-SETTINGS = tuple(field.name for field in fields(Method) if field.name not in ("name", "output"))
+SETTINGS = tuple(field.name for field in fields(Method) if field.name not in ("name", "output", "assistant"))
 
 
 FEATURES = ("fitnet", "block", "masked")
@@ -92,6 +93,18 @@ def make_method(name: str, settings: Mapping[str, Any], *, num_elements: int) ->
     method = replace(method, **chosen)
     _check(method, applicable, num_elements)
     return method
+
+
+def via(method: Method, assistant: str) -> Method:
+    """The method from teacher to assistant and from assistant to student (TAKD, Mirzadeh et al. 2020).
+
+    Raises ValueError for a method that learns from no teacher.
+    """
+    if not method.needs_teacher:
+        raise ValueError(
+            f"methods: {method.name} learns from no teacher, so it takes no assistant but got {assistant!r}"
+        )
+    return replace(method, name=f"{method.name}_via_{assistant}", assistant=assistant)
 
 
 def _check(method: Method, applicable: list[str], num_elements: int) -> None:

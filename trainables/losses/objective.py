@@ -16,7 +16,7 @@ class Terms:
     """The loss that is minimised and its parts before their lambdas: scalar tensors, None where it does not apply."""
 
     loss: torch.Tensor
-    loss_diff: torch.Tensor
+    loss_diff: torch.Tensor | None = None
     loss_out: torch.Tensor | None = None
     loss_feat: torch.Tensor | None = None
     gate: torch.Tensor | None = None
@@ -66,7 +66,7 @@ OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
 def objective(
     method: Method,
     output: torch.Tensor,
-    target: torch.Tensor,
+    target: torch.Tensor | None,
     *,
     teacher_output: torch.Tensor | None = None,
     student_features: Sequence[torch.Tensor] = (),
@@ -78,15 +78,17 @@ def objective(
 ) -> Terms:
     """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (method.md, The objective).
 
-    output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise); teacher_output:
-    same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i), with an adapter each where the loss
-    takes them. variational: the term of a learned
-    variance, a part of L_diff. progress and rank_mean as in `lift_place_terms`; lambda_feat may fall with progress.
+    output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise), None where there
+    is no data to ask for it; teacher_output: same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i),
+    with an adapter each where the loss takes them. variational: the term of a learned variance, a part of L_diff.
+    progress and rank_mean as in `lift_place_terms`; lambda_feat may fall with progress.
     """
-    loss_diff = squared_error(output, target, method.reduction)
-    if variational is not None:
-        loss_diff = loss_diff + variational
-    loss = method.lambda_diff * loss_diff
+    loss, loss_diff = output.new_zeros(()), None
+    if target is not None:
+        loss_diff = squared_error(output, target, method.reduction)
+        if variational is not None:
+            loss_diff = loss_diff + variational
+        loss = method.lambda_diff * loss_diff
     loss_out = loss_feat = gate = slope_error = intercept_error = None
     if method.output != "none":
         result = OUTPUT_LOSSES[method.output](output, teacher_output, method, progress=progress, rank_mean=rank_mean)
