@@ -77,7 +77,14 @@ def test_a_dit_shares_its_embedder_and_drops_no_label_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "feature"),
-    [(UNET, "fitnet"), (UNET, "block"), (CONDITIONAL_UNET, "block"), (DIT, "masked"), (DIT, "block"), (MMDIT, "masked")],
+    [
+        (UNET, "fitnet"),
+        (UNET, "block"),
+        (CONDITIONAL_UNET, "block"),
+        (DIT, "masked"),
+        (DIT, "block"),
+        (MMDIT, "masked"),
+    ],
 )
 def test_every_family_trains_with_its_feature_loss(spec: ModelSpec, feature: str) -> None:
     """A student of half the depth, where layers are compared, else of the teacher's shape; two steps change it."""
@@ -104,7 +111,7 @@ def test_every_family_trains_with_its_feature_loss(spec: ModelSpec, feature: str
 
 def test_a_feature_loss_that_does_not_apply_is_named() -> None:
     model = build_model(UNET, data_for(UNET).shape, seed=0)
-    with pytest.raises(ValueError, match="method.feature=masked does not apply to a UNet2DModel"):
+    with pytest.raises(ValueError, match=r"method.feature=masked does not apply to a UNet2DModel"):
         feature_names(model, "masked")
 
 

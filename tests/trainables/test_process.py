@@ -1,9 +1,11 @@
 """The forward process is the paper's: linear betas, epsilon prediction, antithetic timesteps."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from trainables.process import PIXEL, TIMESTEPS, antithetic_timesteps, uniform_timesteps
+from trainables.process import FLOW, PIXEL, TIMESTEPS, Process, antithetic_timesteps, uniform_timesteps
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -38,3 +40,67 @@ def test_timesteps_cover_the_whole_range_and_follow_from_the_generator(kind: str
 def test_uniform_timesteps_do_not_mirror_each_other() -> None:
     t = uniform_timesteps(96, 1000, generator())
     assert (t[48:] + t[:48] == 999).sum() < 5
+
+
+V = Process(config={**PIXEL.config, "prediction_type": "v_prediction"})
+RECTIFIED = Process(scheduler=FLOW, config={"shift": 3.0})
+
+
+def drawn(num: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = generator(4)
+    return torch.randn((num, 1, 2, 2), generator=draw), torch.randn((num, 1, 2, 2), generator=draw)
+
+
+def test_v_prediction_is_the_published_target_and_gives_x_0_back() -> None:
+    """v = sqrt(abar) noise - sqrt(1 - abar) x_0 (Salimans and Ho 2022)."""
+    (x_0, noise), t = drawn(), torch.tensor([0, 10, 500, 999])
+    abar = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)[t].view(-1, 1, 1, 1).float()
+    target = V.target(x_0, noise, t)
+    torch.testing.assert_close(target, abar.sqrt() * noise - (1 - abar).sqrt() * x_0, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(V.clean(V.noised(x_0, noise, t), target, t), x_0, rtol=1e-3, atol=1e-4)
+
+
+def test_epsilon_gives_x_0_back() -> None:
+    (x_0, noise), t = drawn(), torch.tensor([0, 10, 100, 300])
+    torch.testing.assert_close(PIXEL.clean(PIXEL.noised(x_0, noise, t), noise, t), x_0, rtol=1e-3, atol=1e-4)
+
+
+def test_a_flow_is_a_straight_line_with_the_shift_of_sd3() -> None:
+    """sigma' = 3 sigma / (1 + 2 sigma) for shift 3 (Esser et al. 2024, equation 23); the model is told 1000 sigma'."""
+    (x_0, noise), t = drawn(), torch.tensor([0, 249, 499, 999])
+    plain = (t + 1) / 1000
+    sigma = (3 * plain / (1 + 2 * plain)).view(-1, 1, 1, 1)
+    torch.testing.assert_close(RECTIFIED.noised(x_0, noise, t), (1 - sigma) * x_0 + sigma * noise)
+    assert torch.equal(RECTIFIED.target(x_0, noise, t), noise - x_0)
+    torch.testing.assert_close(RECTIFIED.model_time(t), 1000 * sigma.flatten())
+
+
+@pytest.mark.parametrize("process", [PIXEL, V, RECTIFIED])
+def test_denoising_with_the_true_answer_stays_on_the_trajectory(process: Process) -> None:
+    x_0, noise = drawn()
+    t, to = torch.tensor([400, 500, 600, 700]), torch.tensor([0, 100, 300, 699])
+    moved = process.denoised(process.noised(x_0, noise, t), process.target(x_0, noise, t), t, to)
+    torch.testing.assert_close(moved, process.noised(x_0, noise, to), rtol=1e-3, atol=1e-3)
+
+
+def test_a_flow_sampler_told_the_true_velocity_ends_in_x_0() -> None:
+    x_0, noise = drawn()
+    sampler, x = RECTIFIED.sampler("euler", 7), noise
+    for timestep in sampler.timesteps:
+        x = sampler.step(noise - x_0, timestep, x).prev_sample
+    torch.testing.assert_close(x, x_0, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Process(scheduler="PNDMScheduler"), r"process.scheduler must be one of DDPMScheduler, Flow.* 'PNDM"),
+        (lambda: Process(config={"betas": 3}), "process.config"),
+        (lambda: Process(config={"prediction_type": "sample"}), "prediction_type must be one of epsilon, v_prediction"),
+        (lambda: PIXEL.sampler("euler", 5), "evaluation.sampler must be one of ddim, ddpm but got 'euler'"),
+        (lambda: RECTIFIED.sampler("ddim", 5), "evaluation.sampler must be one of euler but got 'ddim'"),
+    ],
+)
+def test_what_is_no_process_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
