@@ -23,6 +23,7 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
 
     Raises ValueError with one line that names the key or group, the value and what is allowed.
     """
+    argv = expanded(argv)
     flags = [argument for argument in argv if argument.startswith("-")]
     if flags:
         raise ValueError(f"{flags[0]} is not an option; every value is an override of the form key=value")
@@ -34,6 +35,32 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
             return hydra_compose(config_name, overrides=list(argv))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error) + _allowed_instead(config_name, error)) from error
+
+
+def expanded(argv: Sequence[str]) -> list[str]:
+    """The overrides with +experiment=NAME (and scale=paper or tiny) replaced by those that the experiment stands for.
+
+    What else is in argv wins over them. Raises ValueError for what is no experiment or scale.
+    """
+    chosen = dict(argument.split("=", 1) for argument in argv if argument.startswith(("+experiment=", "scale=")))
+    rest = [argument for argument in argv if not argument.startswith(("+experiment=", "scale="))]
+    if not chosen:
+        return rest
+    if "+experiment" not in chosen:
+        raise ValueError("scale is for experiments: give +experiment=NAME too")
+    name, scale = chosen["+experiment"], chosen.get("scale", "paper")
+    for key, value, allowed in (("+experiment", name, option_names("experiment")), ("scale", scale, ["paper", "tiny"])):
+        if value not in allowed:
+            raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}")
+    experiment = option_config("experiment", name)
+    given = {_key(argument) for argument in rest}
+    own = [*experiment["shared"], *experiment[scale]]
+    last = {_key(argument): argument for argument in own}  # a scale's own over the shared
+    return [argument for key, argument in last.items() if key not in given] + rest
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _check_override(argument: str) -> None:

@@ -56,7 +56,7 @@ def _method(method: Method) -> dict[str, Any]:
 
 def _teacher(spec: TeacherSpec) -> str:
     model = spec.model
-    if spec.pretrained is not None:
+    if spec.pretrained is not None and spec.pretrained.folder is not None:
         return _inline({"name": spec.name, "folder": spec.pretrained.folder})
     if model.name in option_names("teacher"):
         known = option_config("teacher", model.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from study.command import option_config, option_names
@@ -16,10 +18,11 @@ from trainables.models.build import model_classes
 from trainables.models.pretrained import find_pretrained
 from trainables.process import Process
 from trainables.pruning import check_settings
-from trainables.specs import ModelSpec, PrunedSpec, StudentSpec, TeacherSpec, TrainSpec
+from trainables.specs import ModelSpec, Pretrained, PrunedSpec, StudentSpec, TeacherSpec, TrainSpec
 
 _SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
-_ENTRIES = "models with name, model_class and config, or with name and folder or hub"
+_HUB = ("hub", "revision", "subfolder")
+_ENTRIES = "models with name, model_class and config (and hub), or with name and folder"
 
 
 def make_teacher_spec(entry: Any, raw: Raw, data: DataSpec, process: Process) -> TeacherSpec:
@@ -37,24 +40,34 @@ def make_teacher_spec(entry: Any, raw: Raw, data: DataSpec, process: Process) ->
         if entry not in names:
             raise ValueError(f"teachers must be among {', '.join(names)}, or {_ENTRIES}, but got {entry!r}")
         key, settings = f"teacher.{entry}", option_config("teacher", entry)
-    if "folder" in settings or "hub" in settings:
-        return _pretrained(key, settings, train, data, process)
-    model = make_model_spec(key, settings, data_shape(data))
-    return TeacherSpec(model=model, train=train, data=data, seed=seed, process=process)
+    if "folder" in settings:
+        return _of_folder(key, settings, train, data, process)
+    own = {name: value for name, value in settings.items() if name not in _HUB}
+    spec = TeacherSpec(
+        model=make_model_spec(key, own, data_shape(data)), train=train, data=data, seed=seed, process=process
+    )
+    return replace(spec, pretrained=_of_hub(key, settings)) if "hub" in settings else spec
 
 
-def _pretrained(key: str, settings: Raw, train: TrainSpec, data: DataSpec, process: Process) -> TeacherSpec:
+def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, process: Process) -> TeacherSpec:
     """A teacher that is there already: what it is and how it was trained is read from its files."""
-    check_keys(key, settings, ["name", "folder", "hub", "subfolder", "revision"])
+    check_keys(key, settings, ["name", "folder", "subfolder"])
     require_name(f"{key}.name", settings.get("name"))
-    sources = {name: require_text(f"{key}.{name}", value, "text") for name, value in settings.items() if value}
-    found = find_pretrained(key, sources, data_shape(data))
-    if found.process not in (None, process):
+    root = Path(require_text(f"{key}.folder", settings["folder"], "a path"))
+    found = find_pretrained(settings["name"], root, settings.get("subfolder"), data_shape(data))
+    if found.process is not None and found.process != process:
         raise ValueError(
             f"process={process.scheduler} {dict(process.config)} is not that of teacher {settings['name']}, which was"
             f" trained with {found.process.scheduler} {dict(found.process.config)}; say so in process"
         )
     return TeacherSpec(model=found.model, train=train, data=data, process=process, pretrained=found.pretrained)
+
+
+def _of_hub(key: str, settings: Raw) -> Pretrained:
+    """A teacher of the Hugging Face hub; it is fetched when it is made, and must be what the entry says."""
+    texts = {name: require_text(f"{key}.{name}", settings[name], "text") for name in _HUB if settings.get(name)}
+    digest = f"{texts['hub']}@{texts.get('revision', 'main')}/{texts.get('subfolder', '')}"
+    return Pretrained(digest=digest, **texts)
 
 
 def make_student_spec(raw: Raw, data: DataSpec, process: Process) -> StudentSpec:

@@ -22,7 +22,7 @@ from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
 from trainables.specs import EvaluationSpec, TrainSpec
 
-_GROUPS = ["data", "process", "student", "method", "protocol", "evaluation", "cluster"]
+_GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "protocol", "evaluation", "cluster"]
 
 
 def study_config(cfg: DictConfig) -> StudyConfig:

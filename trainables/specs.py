@@ -132,10 +132,17 @@ class EvaluationSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A model that is there already: a diffusers directory, known by the sha256 of its config and weights."""
+    """A model that is there already.
 
-    folder: str
-    digest: str
+    A diffusers directory, known by the sha256 of its config and weights; or a repository of the Hugging Face hub, known
+    by its name and revision, which is fetched when the teacher is made.
+    """
+
+    digest: str  # or org/name@revision/subfolder
+    folder: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    subfolder: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from trainables.data import data_shape, load_data
 from trainables.evaluate import Evaluator
 from trainables.losses.methods import METHODS
 from trainables.models import Size, count, load_model
+from trainables.models.pretrained import fetch
 from trainables.pack import Folders, Progress, load_teacher, train_pack
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
@@ -61,7 +62,7 @@ def make_teacher(
     torch_device = torch.device(device)
     if _read_facts(folder) is None:
         if spec.pretrained is not None:
-            model = load_model(Path(spec.pretrained.folder))
+            model = load_model(fetch(spec))
         else:
             model = _trained(
                 spec,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from trainables.checks import require_choice
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
+from trainables.data.generated import Generated
 
 __all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "data_shape", "load_data", "make_data"]
 
@@ -31,7 +32,7 @@ class DataSpec(Protocol):
         """The data set. Raises ValueError naming what is not there."""
 
 
-SOURCES: dict[str, Any] = {"digits": Digits}
+SOURCES: dict[str, Any] = {"digits": Digits, "generated": Generated}
 
 
 def make_data(settings: Mapping[str, Any]) -> DataSpec:

@@ -5,15 +5,15 @@ Schedule, prediction type and architecture are read from their files and not ass
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.data.dataset import DataShape
+from trainables.data import DataShape, data_shape
 from trainables.families import FAMILIES
+from trainables.models.count import count
 from trainables.process import DIFFUSION, FLOW, Process
-from trainables.specs import ModelSpec, Pretrained
+from trainables.specs import ModelSpec, Pretrained, TeacherSpec
 
 _SUBFOLDERS = ("unet", "transformer")  # of a pipeline's directory
 _SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "trained_betas")
@@ -29,44 +29,63 @@ class Found:
     process: Process | None
 
 
-def find_pretrained(key: str, source: Mapping[str, str], shape: DataShape) -> Found:
-    """The model of a source: name, and folder or hub (with subfolder and revision).
+def find_pretrained(name: str, root: Path, subfolder: str | None, shape: DataShape) -> Found:
+    """The model of a directory: a model's own, or a pipeline's with unet/ or transformer/ and scheduler/ in it.
 
-    A folder is a model's, or a pipeline's with the model in unet/ or transformer/ and its scheduler beside it. Raises
-    ValueError, naming the key, when there is no such model with safetensors weights or it is not made for such data.
+    Raises ValueError, naming the teacher, when there is no such model with safetensors weights or it is not made for
+    such data.
     """
-    root = Path(source["folder"]) if "folder" in source else _from_hub(key, source)
-    folder = _model_folder(key, root, source.get("subfolder"))
+    folder = _model_folder(name, root, subfolder)
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{key}: {folder} does not hold a diffusers model: {error}") from error
+        raise ValueError(f"teacher {name}: {folder} does not hold a diffusers model: {error}") from error
     model_class = config.get("_class_name")
     if model_class not in FAMILIES:
-        raise ValueError(f"{key}: {folder} must hold one of {', '.join(FAMILIES)} but got a {model_class!r}")
-    for name, value in FAMILIES[model_class].config(shape).items():
-        if config.get(name, value) != value:
-            raise ValueError(f"{key}: {folder} has {name} {config[name]!r}, but the data needs {value!r}")
-    own = {name: value for name, value in config.items() if not name.startswith("_")}
-    own = {name: value for name, value in own.items() if name not in FAMILIES[model_class].config(shape)}
-    spec = ModelSpec(name=source["name"], model_class=model_class, config=own)
-    return Found(spec, Pretrained(folder=str(folder.absolute()), digest=_digest(key, folder)), _process(key, folder))
+        raise ValueError(f"teacher {name}: {folder} must hold one of {', '.join(FAMILIES)} but got a {model_class!r}")
+    needed = FAMILIES[model_class].config(shape)
+    for key, value in needed.items():
+        if config.get(key, value) != value:
+            raise ValueError(f"teacher {name}: {folder} has {key} {config[key]!r}, but the data needs {value!r}")
+    own = {key: value for key, value in config.items() if not key.startswith("_") and key not in needed}
+    spec = ModelSpec(name=name, model_class=model_class, config=own)
+    pretrained = Pretrained(folder=str(folder.absolute()), digest=_digest(name, folder))
+    return Found(spec, pretrained, _process(name, folder))
 
 
-def _model_folder(key: str, root: Path, subfolder: str | None) -> Path:
+def fetch(spec: TeacherSpec) -> Path:
+    """The folder of a pretrained teacher's model; one of the hub is fetched, unless it was before.
+
+    Raises ValueError when it cannot be had, is another architecture than the spec's, or was trained another way.
+    """
+    pretrained = spec.pretrained
+    assert pretrained is not None
+    if pretrained.folder is not None:
+        return Path(pretrained.folder)
+    found = find_pretrained(spec.name, _from_hub(pretrained), pretrained.subfolder, data_shape(spec.data))
+    if found.process not in (None, spec.process):
+        raise ValueError(f"teacher {spec.name} was trained with {found.process}, not with {spec.process}")
+    theirs, ours = (count(model, data_shape(spec.data)) for model in (found.model, spec.model))
+    if theirs != ours:
+        raise ValueError(f"teacher {spec.name}: {pretrained.hub} has {theirs.params} parameters, not {ours.params}")
+    assert found.pretrained.folder is not None
+    return Path(found.pretrained.folder)
+
+
+def _model_folder(name: str, root: Path, subfolder: str | None) -> Path:
     if subfolder is not None and Path(subfolder).name != subfolder:
-        raise ValueError(f"{key}.subfolder must be the name of a folder but got {subfolder!r}")
-    for name in (subfolder,) if subfolder else ("", *_SUBFOLDERS):
-        if (root / name / "config.json").is_file():
-            return root / name
-    raise ValueError(f"{key}.folder must be a diffusers directory (with a config.json) but got {root}")
+        raise ValueError(f"teacher {name}: subfolder must be the name of a folder but got {subfolder!r}")
+    for inner in (subfolder,) if subfolder else ("", *_SUBFOLDERS):
+        if (root / inner / "config.json").is_file():
+            return root / inner
+    raise ValueError(f"teacher {name}: folder must be a diffusers directory (with a config.json) but got {root}")
 
 
-def _digest(key: str, folder: Path) -> str:
+def _digest(name: str, folder: Path) -> str:
     """sha256 of the config and the weights, which are taken only as safetensors."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise ValueError(f"{key}: {folder} has no safetensors weights, and others are not loaded")
+        raise ValueError(f"teacher {name}: {folder} has no safetensors weights, and others are not loaded")
     digest = hashlib.sha256()
     for path in (folder / "config.json", *weights):
         with path.open("rb") as file:
@@ -74,33 +93,30 @@ def _digest(key: str, folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _process(key: str, folder: Path) -> Process | None:
+def _process(name: str, folder: Path) -> Process | None:
     path = folder.parent / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         return None
     config = json.loads(path.read_text())
     is_flow = str(config.get("_class_name", "")).startswith("FlowMatch")
     known = _FLOW if is_flow else _SCHEDULE
-    own = {name: config[name] for name in known if config.get(name) is not None}
+    own = {key: config[key] for key in known if config.get(key) is not None}
     if not is_flow:
         own["clip_sample"] = False
     try:
         return Process(scheduler=FLOW if is_flow else DIFFUSION, config=own)
     except ValueError as error:
-        raise ValueError(f"{key}: {path}: {error}") from error
+        raise ValueError(f"teacher {name}: {path}: {error}") from error
 
 
-def _from_hub(key: str, source: Mapping[str, str]) -> Path:
-    """The snapshot of a repository of the hub: what is there already, else from the network."""
+def _from_hub(pretrained: Pretrained) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [
-        f"{name}*{ending}"
-        for name in ("", *(f"{one}/" for one in (*_SUBFOLDERS, "scheduler")))
-        for ending in (".json", ".safetensors")
-    ]
+    assert pretrained.hub is not None
+    folder = pretrained.subfolder or "."
+    patterns = [f"{folder}/*.json", f"{folder}/*.safetensors", "scheduler/*.json"]
     try:
-        return Path(snapshot_download(source["hub"], revision=source.get("revision"), allow_patterns=patterns))
+        return Path(snapshot_download(pretrained.hub, revision=pretrained.revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{key}.hub={source['hub']} cannot be had: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{pretrained.hub} cannot be had from the hub: {str(error).splitlines()[0]}") from error
