@@ -39,6 +39,8 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     recipe = mapping(raw, "method")
     teachers = tuple(make_teacher_spec(entry, raw, data, process) for entry in items(raw, "teachers"))
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
+    if not isinstance(raw["dry_run"], bool):
+        raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
     check_keys("pack", mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
     methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
     assistants = {method.assistant for method in methods if method.assistant}
@@ -61,8 +63,8 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         collapse_fid=raw["collapse_fid"],
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
     )
-    # Refused now, not after the first pack.
-    make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
+    if not raw["dry_run"]:  # refused now, not after the first pack
+        make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
     return config
 
 

@@ -14,6 +14,7 @@ from study.cluster import connected
 from study.config import StudyConfig
 from study.damage import is_damaged, set_aside_damaged
 from study.disk import estimate_disk, require_disk
+from study.dry_run import describe
 from study.estimate import describe_seconds, measure_costs, most_members
 from study.executor import make_job, run_packs
 from study.failure import MemberFailedError, describe_failure
@@ -33,6 +34,9 @@ def run_study(cfg: DictConfig, command: str) -> int:
     Raises ValueError before anything is started, RuntimeError when a member fails for good.
     """
     config = study_config(cfg)
+    if cfg.dry_run:
+        print(f"{_describe_plan(config)}\n{describe(config)}")
+        return 0
     if is_damaged(config.study_dir) or not _is_finished(config):
         with lease(config.study_dir):
             set_aside_damaged(config.study_dir)

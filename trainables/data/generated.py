@@ -11,7 +11,7 @@ from trainables.data.dataset import CLASSES, POOLED, TEXT, Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """num_images of uniform noise in [-1, 1], each with a class, text and pooled text of noise where these are asked for.
+    """num_images of uniform noise in [-1, 1], each with the class, text and pooled text of noise that are asked for.
 
     text: tokens and features of a token. The null condition is zero, or the class after the last.
     """
@@ -47,5 +47,8 @@ class Generated:
             null[CLASSES] = torch.tensor(self.num_classes)
         for name, shape in ((TEXT, self.text), (POOLED, self.pooled and (self.pooled,))):
             if shape:
-                conditions[name], null[name] = torch.randn((self.num_images, *shape), generator=draw), torch.zeros(shape)
+                conditions[name], null[name] = (
+                    torch.randn((self.num_images, *shape), generator=draw),
+                    torch.zeros(shape),
+                )
         return Dataset(images=images, conditions=conditions, null=null, num_classes=self.num_classes)
