@@ -70,6 +70,9 @@ def _check_override(argument: str) -> None:
         raise ValueError(f"{argument!r} is not an override of the form key=value: {one_line(error)}") from error
     if override.key_or_group.partition(".")[0].partition("/")[0] == "hydra":
         raise ValueError(f"{override.key_or_group} is not a key of the study: Hydra itself is not configured here")
+    group = override.key_or_group.partition("@")[0]
+    if "." not in group and _group(group).is_dir() and not isinstance(override.value(), str):
+        raise ValueError(f"{group} must be one of {', '.join(option_names(group))} but got {override.value()!r}")
 
 
 def _refuse_environment(variable: str, *_default: object) -> None:

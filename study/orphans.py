@@ -16,7 +16,7 @@ def remove_orphans(study_dir: Path) -> None:
     """
     found = folders(study_dir)
     writers = (study_dir, runs_dir(study_dir), curves_dir(study_dir), samples_dir(study_dir), study_dir / "searches")
-    for folder in (*writers, found.reference, found.students, found.teachers, *found.teachers.glob("*")):
+    for folder in (*writers, found.reference, found.initial, found.students, found.teachers, *found.teachers.glob("*")):
         remove_temporaries(folder)
     _remove_checkpoints(study_dir)
 

@@ -27,7 +27,7 @@ def keep_state(study_dir: Path, pack_id: str, *run_ids: str) -> Path:
         for run_id in run_ids
     ]
     folder = checkpoints_dir(study_dir) / pack_id
-    Checkpoints(folder, 1).save(trainees, dict.fromkeys(run_ids, 0.0), 1, Ranks())
+    Checkpoints(folder, 1).save(trainees, [], dict.fromkeys(run_ids, 0.0), steps=1, ranks=Ranks())
     return folder
 
 

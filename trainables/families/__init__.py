@@ -5,13 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from trainables.families import conditional_unet, dit, mmdit, unet
+from trainables.families import conditional_unet, dit, mmdit, pruned_unet, unet
 from trainables.families.family import Family
 
 __all__ = ["FAMILIES", "Family", "family_of", "predict", "split_variance"]
 
 FAMILIES: dict[str, Family] = {
-    family.model_class.__name__: family for family in (unet.FAMILY, conditional_unet.FAMILY, dit.FAMILY, mmdit.FAMILY)
+    family.model_class.__name__: family
+    for family in (unet.FAMILY, pruned_unet.FAMILY, conditional_unet.FAMILY, dit.FAMILY, mmdit.FAMILY)
 }
 
 

@@ -1,10 +1,51 @@
-"""placeholder until the methods are there"""
+"""Students that are cut from a teacher: Diff-Pruning, BK-SDM's block removal, TinyFusion's depth pruning.
 
+Each way is a file with a frozen dataclass of its settings that makes the student: `settings(teacher, data, process)`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
+import torch
+from torch import nn
 
-def prune(teacher: Any, settings: Any, *, data: Any, process: Any) -> Any:
-    raise NotImplementedError
+from trainables.checks import require_choice
+from trainables.data import Dataset
+from trainables.process import Process
+from trainables.pruning.block_removal import BlockRemoval
+from trainables.pruning.depth_pruning import DepthPruning
+from trainables.pruning.diff_pruning import DiffPruning
+
+WAYS: dict[str, Any] = {
+    "diff_pruning": DiffPruning,
+    "block_removal": BlockRemoval,
+    "depth_pruning": DepthPruning,
+}
 
 
-def check_settings(settings: Any, key: str = "student.pruning") -> None: ...
+def prune(teacher: nn.Module, settings: Mapping[str, Any], *, data: Dataset, process: Process) -> nn.Module:
+    """The student that the settings cut from the teacher, which is left as it is; the same one every time.
+
+    Raises ValueError for settings that the teacher does not allow.
+    """
+    with torch.random.fork_rng(devices=[]):  # building a model draws weights
+        torch.manual_seed(0)
+        student: nn.Module = _way(settings, "student.pruning")(teacher, data, process)
+    return student.eval().requires_grad_(True)
+
+
+def check_settings(settings: Mapping[str, Any], key: str = "student.pruning") -> None:
+    """Raises ValueError that names the key, the value and what is allowed."""
+    _way(settings, key)
+
+
+def _way(settings: Mapping[str, Any], key: str) -> Any:
+    how = str(settings.get("how"))
+    require_choice(f"{key}.how", how, tuple(WAYS))
+    own = {name: value for name, value in settings.items() if name != "how"}
+    allowed = [field.name for field in fields(WAYS[how])]
+    for name in own:
+        if name not in allowed:
+            raise ValueError(f"{key} has no key {name!r}; allowed for {how}: {', '.join(allowed)}")
+    return WAYS[how](**own)
