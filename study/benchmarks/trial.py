@@ -1,12 +1,13 @@
 """What Ray costs a study, and the default study against one Ray trial a member.
 
-The default study is measured on its first seed; the other way on two members a teacher. What is extrapolated is linear:
-seeds for the one, members for the other. Training the teachers and starting Ray are part of both.
+The default study is run as it is; the other way on two members a teacher of one seed, and extrapolated to all members
+that have a teacher. Training the teachers and starting Ray are part of both.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 from study.benchmarks.measuring import Options, Result
 
 _IDLE_SECONDS = 10.0
+_TYPICAL = ("out_kd", "lift_place_feat")
 
 
 def run(_options: Options) -> Result:
@@ -86,35 +88,50 @@ def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]
 
 
 def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]:
-    """Wall seconds of the whole study in packs, and with one trial a member."""
-    from analysis.records import read_runs
+    """Wall seconds of the whole study, teachers included, in packs and with one trial a member."""
     from study import plan
     from study.estimate import measure_costs
     from study.executor import make_job, run_packs, run_trials
     from study.searcher import PlannedPacks
-    from study.teacher_tasks import make_teachers
+    from study.teacher_tasks import TeacherTasks
 
+    members, costs = plan.members(config), measure_costs(config)
     started = time.perf_counter()
-    make_teachers(config)
-    common_s = start_s + time.perf_counter() - started
-    members = plan.members(config)
-    one_seed = [member for member in members if member.seed == config.seeds[0]]
-    started = time.perf_counter()
-    run_packs(make_job(config, "grid"), plan.packs(one_seed, None), cluster, measure_costs(config).seconds)
-    wall_s = time.perf_counter() - started
-    work_s = sum(read_runs(config.study_dir).column("device_seconds").to_pylist()) / cluster.num_slots
-    ours = common_s + wall_s + work_s * (len(config.seeds) - 1)
+    job = make_job(config, "grid")
+    teachers = TeacherTasks(config, job.board)
+    with _Watch(teachers) as watch:
+        run_packs(job, plan.packs(members, None), cluster, costs.seconds, teachers)
+    ours = start_s + time.perf_counter() - started
 
     with_teacher = [member for member in members if member.teacher]
-    few = [
-        member
-        for member in with_teacher
-        if member.seed == config.seeds[1] and member.method.name in ("out_kd", "lift_place_feat")
-    ]
+    few = [member for member in with_teacher if member.seed == config.seeds[1] and member.method.name in _TYPICAL]
+    alone = replace(config, study_dir=config.study_dir.parent / "alone")
+    shutil.copytree(config.study_dir / "teachers", alone.study_dir / "teachers")
     started = time.perf_counter()
-    run_trials(make_job(config, "grid"), PlannedPacks([[pack] for pack in plan.packs(few, 1)]), cluster)
-    theirs = common_s + (time.perf_counter() - started) / len(few) * len(with_teacher)
+    run_trials(make_job(alone, "grid"), PlannedPacks([[pack] for pack in plan.packs(few, 1)]), cluster)
+    theirs = start_s + watch.seconds + (time.perf_counter() - started) / len(few) * len(with_teacher)
     return ours, theirs
+
+
+class _Watch:
+    """How long it took until all teachers were there."""
+
+    def __init__(self, teachers: Any) -> None:
+        self._teachers, self._thread = teachers, threading.Thread(target=self._look, daemon=True)
+        self.seconds = 0.0
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+
+    def _look(self) -> None:
+        started = time.perf_counter()
+        while self._teachers.num_running:
+            time.sleep(0.5)
+        self.seconds = time.perf_counter() - started
 
 
 class CpuMeter:

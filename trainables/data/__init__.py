@@ -12,7 +12,10 @@ from typing import Any, Protocol
 from trainables.checks import require_choice
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
+from trainables.data.folder import Folder
 from trainables.data.generated import Generated
+from trainables.data.huggingface import HuggingFace
+from trainables.data.latents import Latents
 
 __all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "data_shape", "load_data", "make_data"]
 
@@ -32,7 +35,13 @@ class DataSpec(Protocol):
         """The data set. Raises ValueError naming what is not there."""
 
 
-SOURCES: dict[str, Any] = {"digits": Digits, "generated": Generated}
+SOURCES: dict[str, Any] = {
+    "digits": Digits,
+    "folder": Folder,
+    "huggingface": HuggingFace,
+    "latents": Latents,
+    "generated": Generated,
+}
 
 
 def make_data(settings: Mapping[str, Any]) -> DataSpec:

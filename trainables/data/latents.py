@@ -1,0 +1,139 @@
+"""Latents that `python -m study.latents` made of a data set: shards on disk, memory-mapped.
+
+<path>/manifest.json          shapes, counts and digests of the shards, what they were made of
+       shard-00000.safetensors    latents (N, C, H, W) and conditions (N, ...)
+       null.safetensors           the condition that stands for none
+       vae/                       the autoencoder that decodes them
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from trainables.checks import require_text
+from trainables.data.dataset import Dataset
+
+MANIFEST, LATENTS, NULL = "manifest.json", "latents", "null.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latents:
+    """A folder that study.latents made. references: whether FID is measured against the images they were made of (which
+    must be where they were), or against what the latents decode to.
+    """
+
+    name: str
+    path: str
+    references: bool = True
+
+    def __post_init__(self) -> None:
+        require_text("data.path", self.path, "the path of a folder that python -m study.latents made")
+        if not isinstance(self.references, bool):
+            raise ValueError(f"data.references must be true or false but got {self.references!r}")
+
+    def identity(self) -> Any:
+        digests = [shard["sha256"] for shard in self._manifest["shards"]]
+        content = hashlib.sha256("".join(digests).encode()).hexdigest()
+        return {"source": "latents", "name": self.name, "content": content, "references": self.references}
+
+    def load(self) -> Dataset:
+        """Raises ValueError naming a shard that is not there or not as large as it was."""
+        manifest, root = self._manifest, Path(self.path)
+        for shard in manifest["shards"]:
+            path = root / shard["name"]
+            if not path.is_file() or path.stat().st_size != shard["bytes"]:
+                raise ValueError(f"data.path: {path} is missing or damaged; python -m study.latents makes it again")
+        paths = [root / shard["name"] for shard in manifest["shards"]]
+        counts = [shard["num_images"] for shard in manifest["shards"]]
+        tensors = {name: Shards(paths, name, counts) for name in manifest["tensors"]}
+        null = safetensors.torch.load_file(root / NULL)
+        from trainables.data import load_data, make_data
+
+        source = manifest["source"]
+        return Dataset(
+            images=tensors.pop(LATENTS),  # type: ignore[arg-type]
+            conditions=tensors,  # type: ignore[arg-type]
+            null=null,
+            num_classes=manifest["num_classes"],
+            decoder=Decoder(str(root / "vae"), manifest["scaling_factor"], manifest["shift_factor"]),
+            references=load_data(make_data(source)) if self.references else None,
+        )
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any]:
+        path = Path(self.path, MANIFEST)
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"data.path must be a folder that study.latents made but {path}: {error}") from error
+        return manifest
+
+
+class Shards:
+    """One tensor (N, ...) in several files, of which only the rows that are asked for are read."""
+
+    def __init__(self, paths: list[Path], name: str, counts: list[int]) -> None:
+        self._files = [safetensors.safe_open(path, framework="pt") for path in paths]
+        self._slices: list[Any] = [file.get_slice(name) for file in self._files]  # type: ignore[no-untyped-call]
+        first = self._slices[0]
+        self.shape = torch.Size([sum(counts), *first.get_shape()[1:]])
+        self.dtype = first[0:1].dtype
+        self._starts = torch.tensor([0, *counts]).cumsum(0)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        shards = torch.bucketize(indices, self._starts[1:], right=True)
+        rows = [
+            self._slices[int(shard)][int(index - self._starts[shard]) : int(index - self._starts[shard]) + 1]
+            for shard, index in zip(shards, indices, strict=True)
+        ]
+        return torch.cat(rows)
+
+
+@dataclass
+class Decoder:
+    """Latents as a model sees them -> images in [-1, 1]; the autoencoder is loaded when it is first needed."""
+
+    folder: str
+    scaling_factor: float
+    shift_factor: float
+
+    def __call__(self, latents: torch.Tensor) -> torch.Tensor:
+        vae = self._vae.to(latents.device)
+        with torch.inference_mode():
+            images: torch.Tensor = vae.decode(latents / self.scaling_factor + self.shift_factor).sample
+        return images
+
+    @cached_property
+    def _vae(self) -> Any:
+        from diffusers import AutoencoderKL
+
+        loaded = AutoencoderKL.from_pretrained(
+            self.folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+        return loaded.eval().requires_grad_(False)
+
+
+def shard_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """A shard's line in the manifest."""
+    size = {"num_images": len(tensors[LATENTS]), "bytes": path.stat().st_size}
+    return {"name": path.name, **size, "sha256": shard_digest(path)}
