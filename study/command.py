@@ -68,6 +68,8 @@ def _check_override(argument: str) -> None:
         override = OverridesParser.create().parse_override(argument)
     except HydraException as error:
         raise ValueError(f"{argument!r} is not an override of the form key=value: {one_line(error)}") from error
+    if not override.key_or_group:
+        raise ValueError(f"{argument!r} names no key; every value is an override of the form key=value")
     if override.key_or_group.partition(".")[0].partition("/")[0] == "hydra":
         raise ValueError(f"{override.key_or_group} is not a key of the study: Hydra itself is not configured here")
     group = override.key_or_group.partition("@")[0]

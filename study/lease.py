@@ -1,21 +1,25 @@
 """One sweep at a time on a study directory, on one machine or on a file system that several share.
 
-The lease is the file <study_dir>/sweep.lease, made by creating it exclusively, which also holds on NFS (locks do not
-everywhere). Its owner writes a new beat into it every second. A lease is stale when its beat does not change while
-somebody watches, so no clocks are compared; where its process was on this machine and is gone, nobody needs to watch.
+A lease is a file <study_dir>/sweep-<token>.lease of its owner alone, into which the owner writes a new beat every
+second. Who wants the study waits until every other lease is gone or stale, makes its own, and looks once more: where
+another has come meanwhile it withdraws and begins again. Of two at least one sees the other, so two never hold it; and
+nobody's lease is ever moved by another but a stale one, so no lock or exclusive creation is asked of the file system.
+A lease is stale when its beat does not change while somebody watches, so no clocks are compared; where its process was
+on this machine and is gone, nobody needs to watch.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,11 +42,11 @@ def lease(
     Raises ValueError saying who holds it, or that it cannot be written; OSError when the disk is full. The block is
     interrupted (KeyboardInterrupt) when somebody took the lease over because this process stood still.
     """
-    token = secrets.token_hex(8)
+    own = study_dir / f"sweep-{secrets.token_hex(8)}.lease"
     try:
         made = [folder for folder in (study_dir, *study_dir.parents) if not folder.exists()]
         study_dir.mkdir(parents=True, exist_ok=True)
-        handle = _take(study_dir, token, stale_seconds)
+        handle = _take(own, stale_seconds)
     except OSError as error:
         if full_disk(error):
             raise
@@ -50,7 +54,7 @@ def lease(
             f"study_dir must be a directory that can be written but {study_dir} cannot: {error.strerror}"
         ) from error
     stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(_path(study_dir), handle, token, beat_seconds, stop), daemon=True)
+    beating = threading.Thread(target=_beat, args=(own, handle, beat_seconds, stop), daemon=True)
     beating.start()
     try:
         yield
@@ -58,88 +62,73 @@ def lease(
         stop.set()
         beating.join()
         os.close(handle)
-        if _token(_read(_path(study_dir))) == token:
-            _path(study_dir).unlink(missing_ok=True)
+        own.unlink(missing_ok=True)
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
 
 
-def _path(study_dir: Path) -> Path:
-    return study_dir / "sweep.lease"
-
-
-def _take(study_dir: Path, token: str, stale_seconds: float) -> int:
-    """The lease, open for its beats: they go to this file, also when another one has come to its place."""
-    path = _path(study_dir)
+def _take(own: Path, stale_seconds: float) -> int:
+    """The own lease, open for its beats. Raises ValueError as soon as the owner of another shows that it lives."""
     while True:
+        stale = _wait_until_stale(own.parent, stale_seconds)
+        handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            _remove_stale(path, _wait_until_stale(study_dir, stale_seconds), token)
-            continue
-        try:
-            _write(handle, token, 0)
+            _write(handle, 0)
         except OSError:
             os.close(handle)
-            path.unlink()
+            own.unlink()
             raise
-        return handle
+        if _leases(own.parent) <= {own, *stale}:
+            for path in stale:
+                path.unlink(missing_ok=True)
+            return handle
+        os.close(handle)
+        own.unlink(missing_ok=True)
+        time.sleep(random.uniform(0.0, 0.2))  # whom it met draws another time
 
 
-def _wait_until_stale(study_dir: Path, stale_seconds: float) -> bytes | None:
-    """The lease when it is stale, None when it is gone; raises ValueError as soon as its owner shows that it lives."""
-    path = _path(study_dir)
-    first, started = _read(path), time.monotonic()
-    while not _is_gone(first) and time.monotonic() - started < stale_seconds:
+def _wait_until_stale(study_dir: Path, stale_seconds: float) -> set[Path]:
+    """The leases that are there when none of them shows life any more."""
+    first, started = {path: _read(path) for path in _leases(study_dir)}, time.monotonic()
+    while not all(map(_is_gone, first.values())) and time.monotonic() - started < stale_seconds:
         time.sleep(0.1)
-        now = _read(path)
-        if now is None:
-            return None
-        if now != first and _facts(now):
-            facts, finished = _facts(now), len(finished_run_ids(study_dir))
-            raise ValueError(
-                f"study_dir={study_dir} is in use: a sweep runs there since {facts.get('since')}"
-                f" (host {facts.get('host')}, pid {facts.get('pid')}, {finished} members finished so far);"
-                " wait for it, or choose another study_dir"
-            )
-    return first
+        for path, before in first.items():
+            now = _read(path)
+            if now is not None and now != before and _facts(now):
+                raise ValueError(_in_use(study_dir, _facts(now)))
+        first = {path: before for path, before in first.items() if path.exists()}
+    return set(first)
 
 
-def _remove_stale(path: Path, stale: bytes | None, token: str) -> None:
-    """Of several that found a lease stale one removes it; the lease of one that was quicker is put back."""
-    aside = path.with_name(f".{path.name}.{token}.tmp")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return
-    if _token(_read(aside)) != _token(stale):
-        with suppress(FileExistsError):
-            os.link(aside, path)
-    aside.unlink()
+def _in_use(study_dir: Path, facts: Mapping[str, Any]) -> str:
+    return (
+        f"study_dir={study_dir} is in use: a sweep runs there since {facts.get('since')}"
+        f" (host {facts.get('host')}, pid {facts.get('pid')}, {len(finished_run_ids(study_dir))} members finished so"
+        " far); wait for it, or choose another study_dir"
+    )
 
 
-def _beat(path: Path, handle: int, token: str, seconds: float, stop: threading.Event) -> None:
-    beat = missed = 0
+def _leases(study_dir: Path) -> set[Path]:
+    return set(study_dir.glob("sweep-*.lease"))
+
+
+def _beat(own: Path, handle: int, seconds: float, stop: threading.Event) -> None:
+    beat = 0
     while not stop.wait(seconds):
         beat += 1
         with suppress(OSError):  # a file system that is away for a while: the next beat tries again
-            found = _read(path)
-            if _token(found) != token:
-                missed += 1
-                if missed > 1:  # once: somebody only looked (_remove_stale)
-                    print(f"{path} was taken over by another sweep: this one stood still", file=sys.stderr)
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                    return
-                continue
-            missed = 0
-            _write(handle, token, beat)
+            if not own.exists():
+                print(f"{own.parent} was taken over by another sweep: this one stood still", file=sys.stderr)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+            _write(handle, beat)
 
 
-def _write(handle: int, token: str, beat: int) -> None:
-    """Overwrites the lease in place: it is of the same length at every beat."""
+def _write(handle: int, beat: int) -> None:
+    """Overwrites the lease in place, also when it was removed: it is of the same length at every beat."""
     facts = {"host": socket.gethostname(), "pid": os.getpid(), "process": _process(os.getpid()), "since": _SINCE}
-    os.pwrite(handle, json.dumps({**facts, "token": token, "beat": f"{beat:012d}"}).encode(), 0)
+    os.pwrite(handle, json.dumps({**facts, "beat": f"{beat:012d}"}).encode(), 0)
     os.fsync(handle)  # on NFS others see it only then
 
 
@@ -170,10 +159,6 @@ def _facts(content: bytes | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _token(content: bytes | None) -> Any:
-    return _facts(content).get("token")
 
 
 def _read(path: Path) -> bytes | None:

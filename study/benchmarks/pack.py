@@ -29,8 +29,8 @@ CELEBA = System(
 def run(options: Options) -> Result:
     """`speedup`: member-steps/s of one pack over those of packs of one member, in one process.
 
-    On the CPU the default study with its own budget: pack_speedup is over all of its teachers. pack_flatness: member-steps/s of 96
-    members in one pack over those of 12. On a GPU: 12 members of the CelebA system.
+    On the CPU the default study with its own budget: pack_speedup is over all of its teachers. pack_flatness:
+    member-steps/s of 96 members in one pack over those of 12. On a GPU: 12 members of the CelebA system.
     """
     if options.device.type == "cuda":
         methods = ("out_kd", "out_feat_kd", "lift_place", "lift_place_feat")

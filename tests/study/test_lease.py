@@ -13,6 +13,7 @@ import pytest
 from analysis.records import finished_run_ids
 from study.lease import lease
 
+FOREIGN = "sweep-of-another.lease"
 HOLD = "import sys, time, pathlib; from study.lease import lease\nwith lease(pathlib.Path(sys.argv[1])): {}"
 
 
@@ -27,7 +28,7 @@ def test_the_second_says_who_is_first(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
     with lease(tmp_path / "deep" / "study"):
-        assert (tmp_path / "deep" / "study" / "sweep.lease").exists()
+        assert list((tmp_path / "deep" / "study").glob("sweep-*.lease"))
     assert not list(tmp_path.iterdir())
 
 
@@ -40,26 +41,27 @@ def test_what_was_put_into_it_stays(tmp_path: Path) -> None:
 def test_the_lease_of_a_killed_sweep_is_taken_over_at_once(tmp_path: Path) -> None:
     killed = HOLD.format("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False, timeout=60)
-    assert (tmp_path / "sweep.lease").exists()
+    assert list(tmp_path.glob("sweep-*.lease"))
     started = time.monotonic()
     with lease(tmp_path):
         assert time.monotonic() - started < 5
 
 
 def write_foreign(study_dir: Path, **facts: object) -> None:
-    other = {"host": "elsewhere", "pid": 1, "process": "another-boot pid:[1] 1", "since": "then", "token": "t"}
-    (study_dir / "sweep.lease").write_text(json.dumps({**other, **facts}))
+    other = {"host": "elsewhere", "pid": 1, "process": "another-boot pid:[1] 1", "since": "then"}
+    (study_dir / FOREIGN).write_text(json.dumps({**other, **facts}))
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "\0" * 100])
 def test_a_lease_without_beats_is_taken_over_after_watching(content: str | None, tmp_path: Path) -> None:
     write_foreign(tmp_path)
     if content is not None:
-        (tmp_path / "sweep.lease").write_text(content)
+        (tmp_path / FOREIGN).write_text(content)
     started = time.monotonic()
     with lease(tmp_path, stale_seconds=0.3):
         assert time.monotonic() - started >= 0.3
-        assert json.loads((tmp_path / "sweep.lease").read_text())["pid"] == os.getpid()
+        (taken,) = tmp_path.glob("sweep-*.lease")
+        assert json.loads(taken.read_text())["pid"] == os.getpid()
     assert not list(tmp_path.iterdir())
 
 
@@ -71,7 +73,9 @@ def test_a_lease_of_another_machine_holds_while_it_beats(tmp_path: Path) -> None
 
 
 def stand_still(study_dir: Path) -> None:
+    (own,) = study_dir.glob("sweep-*.lease")
     write_foreign(study_dir)
+    own.unlink()
     time.sleep(10)
 
 
@@ -79,7 +83,7 @@ def test_who_stood_still_is_interrupted(tmp_path: Path, capfd: pytest.CaptureFix
     with pytest.raises(KeyboardInterrupt), lease(tmp_path, beat_seconds=0.05):
         stand_still(tmp_path)
     assert "taken over" in capfd.readouterr().err
-    assert json.loads((tmp_path / "sweep.lease").read_text())["host"] == "elsewhere"
+    assert [path.name for path in tmp_path.iterdir()] == [FOREIGN]
 
 
 @pytest.mark.parametrize("stale", [False, True])

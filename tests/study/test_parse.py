@@ -115,7 +115,7 @@ BAD += [
     ("methods=[{method:lift_place,lambda_out:1e400}]", "lambda_out"),
     ("methods=[{method:lift_place,gate:[adaptive]}]", "gate"),
     ("+method.colour=1", "colour"),
-    ("method=null", "Config group"),
+    ("method=null", "method must be one of dit"),
     ("+data.path=/etc/passwd", "'path'"),
     ("data.name=[digits]", "data.name"),
     ("evaluation.num_images=1000000000000000", "evaluation.num_images"),
@@ -164,7 +164,7 @@ BAD += [
     ("+experiment=nothing", "experiment"),
     ("a=b=c", "a=b=c"),
     ("seeds=[1", "seeds=[1"),
-    ("=3", "group"),
+    ("=3", "'=3' names no key"),
 ]
 
 

@@ -42,7 +42,7 @@ def test_of_two_sweeps_one_runs_and_makes_every_row_once(study: Path) -> None:
     assert len(identities(study)) == 4
     assert len(list(runs_dir(study).iterdir())) == 4
     assert not list(study.rglob("*.tmp"))
-    assert not (study / "sweep.lease").exists()
+    assert not list(study.glob("sweep-*.lease"))
     assert not (study / "checkpoints").exists()
 
 

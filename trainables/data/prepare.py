@@ -32,7 +32,7 @@ def prepared(
             for index, image in enumerate(images()):
                 array[index] = np.asarray(image).transpose(2, 0, 1)
             array.flush()
-    array = np.load(folder / "images.npy", mmap_mode="r")
+    array = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     if array.shape != (num_images, 3, size, size):
         raise ValueError(f"{folder} does not hold {num_images} images of {size}x{size}; remove it to prepare it again")
     with warnings.catch_warnings():
