@@ -23,6 +23,7 @@ import torch
 
 import trainables.torchvision_ops  # noqa: F401  (before anything imports diffusers)
 from study.benchmarks.measuring import Options, Result
+from study.worker_environment import MEMORY
 
 NAMES = ("loss", "step", "pack", "evaluate", "plan", "trial")
 _BY_NAME_ONLY = ("chaos",)  # takes many minutes
@@ -115,7 +116,14 @@ def _processor(device: torch.device) -> str:
     return names[0] if names else platform.processor()
 
 
+def _become_like_a_worker() -> None:
+    """Starts this process anew in a worker's environment: what the C library reads of it, it reads at the start."""
+    if not MEMORY.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, "-m", "study.bench", *sys.argv[1:]], os.environ | MEMORY)
+
+
 if __name__ == "__main__":
+    _become_like_a_worker()
     try:
         sys.exit(main(sys.argv[1:]))
     except ValueError as error:

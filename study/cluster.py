@@ -11,20 +11,10 @@ from dataclasses import dataclass
 import ray
 
 from study.config import LOCAL, ClusterConfig
+from study.worker_environment import MEMORY, RAY
 
 _CONNECT_SECONDS = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Ray Train V2 looks at its workers every two seconds by default, which is how late it sees that a pack has ended.
-_WORKER_ENVIRONMENT = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Keeps freed memory in the process: without, a tenth of a small model's step is spent in page faults.
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,7 @@ class Cluster:
 def connected(config: ClusterConfig) -> Iterator[Cluster]:
     """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
     require_reachable(config)
-    environment = {**_WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
+    environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
