@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.cells import FloatArray
-from analysis.figure_style import method_style, new_figure
+from analysis.figure_style import method_style, new_figure, shared_legend
 
 PANELS = {
     "distance": "student-teacher distance",
@@ -38,11 +37,7 @@ def curve_figure(curves: Mapping[str, Sequence[pa.Table]], methods: Sequence[str
         if name == "distance":
             axes.set_yscale("log")
     all_axes[-1].set_xlabel("training step")
-    labels: dict[str, Artist] = {}
-    for axes in all_axes:
-        handles, names = axes.get_legend_handles_labels()
-        labels.update(zip(names, handles, strict=True))
-    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=2)
+    shared_legend(figure)
     return figure
 
 

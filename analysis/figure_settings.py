@@ -10,15 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figure_style import method_style, new_figure
+from analysis.figure_style import method_style, new_figure, shared_legend
 from analysis.summary import mean, std
 
 MAX_POINTS = 1000  # a method; beyond this, single tries are left out of the picture
+MAX_JOINED = 8  # values; more were drawn by a search, and a line from each to the next would say what nobody knows
 SETTINGS = {"group_size": "group size K (elements)", "lambda_out": "lambda_out", "lambda_feat": "lambda_feat"}
 
 
 def settings_figure(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> Figure | None:
     """One panel a setting of which at least two values were tried: every try, and mean +- std where seeds repeat.
+
+    Means are joined where the values are few.
 
     `rows` are records with a FID, each with method, fid and the columns of SETTINGS. None where nothing varied.
     """
@@ -40,7 +43,7 @@ def settings_figure(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> F
             axes.xaxis.set_major_locator(FixedLocator(sizes))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticklabels([f"{size}" for size in sizes])
-        axes.legend()
+    shared_legend(figure)
     return figure
 
 
@@ -57,7 +60,7 @@ def _response(axes: Axes, points: np.ndarray, style: dict[str, Any], method: str
         axes.plot(points[:, 0], points[:, 1], linestyle="", alpha=0.45, markersize=5, markeredgewidth=0, **style)
     values = np.unique(points[:, 0])
     groups = [points[points[:, 0] == value, 1] for value in values]
-    repeated = max(map(len, groups)) > 1
+    repeated = max(map(len, groups)) > 1 and len(values) <= MAX_JOINED
     axes.errorbar(
         values, [mean(group) for group in groups], yerr=[np.nan_to_num(std(group)) for group in groups],
         linestyle="-" if repeated else "", elinewidth=1, capsize=3, markersize=5, label=method, **style,

@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -89,3 +90,12 @@ def _with_titles(svg: str, titles: Mapping[str, str]) -> str:
     for gid, text in titles.items():
         svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(text)}</title>', 1)
     return svg
+
+
+def shared_legend(figure: Figure) -> None:
+    """One legend above all panels, with each label once."""
+    labels: dict[str, Artist] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        labels.update(zip(names, handles, strict=True))
+    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=2)
