@@ -15,7 +15,7 @@ from trainables.sample import micro_batch_size
 from trainables.specs import ModelSpec, TeacherSpec
 from trainables.students import stand_in
 
-_SECONDS_PER_GROUP = 12.0  # processes of a worker group: start, imports, shutdown
+GROUP_START_SECONDS = 20.0  # processes of a worker group: start, imports, shutdown (two at once on two cores)
 _LOSS_AND_UPDATE = 1.2  # a member's step against forward and backward alone
 
 
@@ -26,6 +26,7 @@ class Costs:
     teacher_forward: Mapping[str, float]  # of one batch, by teacher_id
     member_step: float
     member_evaluation: float
+    teacher_evaluation_batches: float  # forward passes of a batch that the evaluation of a teacher is like
 
     def seconds(self, pack: Pack) -> float:
         """What a pack takes: a teacher pass a step, and a step and an evaluation for every member."""
@@ -33,11 +34,15 @@ class Costs:
         per_step = teacher + self.member_step * len(pack.members)
         return pack.members[0].train.steps * per_step + self.member_evaluation * len(pack.members)
 
+    def teacher_seconds(self, spec: TeacherSpec) -> float:
+        """What making a teacher takes: its training, without one of its own, and its evaluation."""
+        batches = 3.3 * spec.num_steps + self.teacher_evaluation_batches
+        return self.teacher_forward[spec.teacher_id] * batches
+
     def total_seconds(self, packs: Iterable[Pack], missing: Sequence[TeacherSpec], num_slots: int) -> float:
         """Wall seconds of the missing teachers and the packs on num_slots worker groups."""
-        forwards = sum(self.teacher_forward[spec.teacher_id] * spec.num_steps for spec in missing)
-        start = _SECONDS_PER_GROUP * (1 + bool(missing))
-        return start + (3.3 * forwards + sum(map(self.seconds, packs))) / num_slots
+        start = GROUP_START_SECONDS * (1 + bool(missing))
+        return start + (sum(map(self.teacher_seconds, missing)) + sum(map(self.seconds, packs))) / num_slots
 
 
 def measure_costs(config: StudyConfig) -> Costs:
@@ -50,6 +55,7 @@ def measure_costs(config: StudyConfig) -> Costs:
         {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in teachers(config)},
         _LOSS_AND_UPDATE * _measure(stand_in(config.student), config, batch_size, backward=True),
         1.2 * num_passes * sampling,
+        evaluation.num_images * evaluation.sampler_steps / batch_size,
     )
 
 

@@ -1,8 +1,7 @@
 """Packs -> Ray Tune trials -> rows. One Tune trial = one TorchTrainer = the packs that its workers train in turn."""
 
 import io
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +14,13 @@ from ray.actor import ActorHandle
 
 from study.cluster import Cluster
 from study.config import StudyConfig
+from study.estimate import Costs
 from study.failure import MemberFailedError
 from study.layout import checkpoints_dir, folders, ray_dir
 from study.places import freeing_places
-from study.plan import Pack, shares
+from study.plan import Pack
 from study.progress import bar, describe_packs, make_board, report
+from study.schedule import schedule
 from study.searcher import PackSearcher, PackSource, PlannedPacks
 from study.sink import RecordSink
 from study.teacher_tasks import TeacherTasks
@@ -31,7 +32,6 @@ from trainables.students import student_size
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
 _DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
-_GROUP_SECONDS = 600.0  # of work for one worker group: its start is 2% of it; between two the cluster may change
 
 
 @dataclass(frozen=True)
@@ -75,36 +75,22 @@ def run_packs(
     job: Job,
     packs: Sequence[Pack],
     cluster: Cluster,
-    seconds: Callable[[Pack], float],
+    costs: Costs,
     teachers: TeacherTasks | None = None,
 ) -> None:
-    """Runs the packs, as many at once as the cluster holds; `seconds` is what each is expected to take.
+    """Runs the packs, as many at once as the cluster holds.
 
     A worker group trains several packs in turn, so that its processes are started once for about ten minutes of work.
     Those whose teacher is still in the making come last, and wait for it. Raises MemberFailedError when a member fails
     for good, and what made a teacher fail.
     """
-    waves = _waves(packs, teachers)
-    planned = [share for wave in waves for share in shares(wave, _num_shares(wave, cluster, seconds), seconds)]
+    planned = schedule(packs, teachers.specs if teachers else [], cluster.num_slots, costs)
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
     total += sum(spec.num_steps for spec in teachers.specs) if teachers else 0
     with bar(job.board, partial(describe_packs, packs, teachers, job.study_dir), total=total, unit="step"):
         run_trials(job, PlannedPacks(planned, cluster.num_slots, teachers), cluster)
         if teachers is not None:
             teachers.wait()
-
-
-def _waves(packs: Sequence[Pack], teachers: TeacherTasks | None) -> list[list[Pack]]:
-    """The packs in two parts, the later of which waits for the widest teacher that is missing."""
-    last = teachers.last if teachers else None
-    parts = [[], []] if last else [list(packs)]
-    for pack in packs if last else ():
-        parts[pack.teacher is not None and pack.teacher.teacher_id == last].append(pack)
-    return [part for part in parts if part]
-
-
-def _num_shares(packs: Sequence[Pack], cluster: Cluster, seconds: Callable[[Pack], float]) -> int:
-    return cluster.num_slots * math.ceil(sum(map(seconds, packs)) / cluster.num_slots / _GROUP_SECONDS)
 
 
 def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:

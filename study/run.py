@@ -110,7 +110,7 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
             make_initial_student(config)
         if config.tuning is None:
             job = make_job(config, "grid")
-            run_packs(job, packs, cluster, costs.seconds, TeacherTasks(config, job.board))
+            run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board))
         else:
             make_teachers(config)
-            run_tuning(config, cluster, costs.seconds)
+            run_tuning(config, cluster, costs)

@@ -23,18 +23,16 @@ from trainables.teachers import find_teacher, make_teacher
 
 
 class TeacherTasks:
-    """Teachers in the making, by teacher_id; widest first, for it takes longest."""
+    """Teachers in the making; `specs` in the order in which they begin: widest first, for it takes longest."""
 
     def __init__(self, config: StudyConfig, board: ActorHandle, specs: Sequence[TeacherSpec] | None = None) -> None:
         """specs: those to make; by default all that the study misses."""
-        self.specs = missing_teachers(config) if specs is None else list(specs)
-        shape = data_shape(config.data)
-        widest_first = sorted(self.specs, key=lambda spec: (spec.larger is not None, -count(spec.model, shape).macs))
+        wanted, shape = missing_teachers(config) if specs is None else specs, data_shape(config.data)
+        self.specs = sorted(wanted, key=lambda spec: (spec.larger is not None, -count(spec.model, shape).macs))
         self._pending: dict[str, ray.ObjectRef] = {}
-        for spec in widest_first:  # an assistant waits for the larger one
+        for spec in self.specs:  # an assistant waits for the larger one
             larger = self._pending.get(spec.larger.teacher_id) if spec.larger else None
             self._pending[spec.teacher_id] = _start(spec, config, board, larger)
-        self.last = widest_first[0].teacher_id if widest_first else None  # it will take longest
         self._failed = False
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from analysis.records import finished_run_ids
 from study.cluster import Cluster
 from study.config import StudyConfig
 from study.confirm import check_fresh, confirm_phases, num_confirm_seeds
+from study.estimate import Costs
 from study.executor import Job, make_job, run_packs, run_trials
 from study.ledger import write_ledgers
 from study.outcomes import Outcome, read_outcomes
@@ -40,8 +41,8 @@ def tuning_is_finished(config: StudyConfig) -> bool:
     return all(search.done for search in searches) and not _unconfirmed(config, _confirm_phases(config, searches))
 
 
-def run_tuning(config: StudyConfig, cluster: Cluster, seconds: Callable[[Pack], float]) -> None:
-    """Runs the rest of the search, then of the confirm phase; `seconds` is what a pack is expected to take.
+def run_tuning(config: StudyConfig, cluster: Cluster, costs: Costs) -> None:
+    """Runs the rest of the search, then of the confirm phase; `costs` are those of its packs.
 
     Raises RuntimeError when a pack fails for good.
     """
@@ -50,7 +51,7 @@ def run_tuning(config: StudyConfig, cluster: Cluster, seconds: Callable[[Pack], 
         _run_search(config, searches, make_job(config, "search"), cluster)
     while left := _unconfirmed(config, phases := _confirm_phases(config, searches)):
         job = make_job(config, "confirm", {member.run_id: phase for member, phase in phases})
-        run_packs(job, left, cluster, seconds)
+        run_packs(job, left, cluster, costs)
     write_ledgers(config, searches)
 
 

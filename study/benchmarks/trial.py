@@ -100,7 +100,7 @@ def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]
     job = make_job(config, "grid")
     teachers = TeacherTasks(config, job.board)
     with _Watch(teachers) as watch:
-        run_packs(job, plan.packs(members, None), cluster, costs.seconds, teachers)
+        run_packs(job, plan.packs(members, None), cluster, costs, teachers)
     ours = start_s + time.perf_counter() - started
 
     with_teacher = [member for member in members if member.teacher]

@@ -1,0 +1,69 @@
+"""Shares of a plan: every pack once, no place idle that need not be, no group started for nothing."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from study import plan
+from study.command import compose
+from study.config import StudyConfig
+from study.parse import study_config
+from study.plan import Pack
+from study.schedule import schedule
+from trainables.specs import TeacherSpec
+
+
+@dataclass(frozen=True)
+class KnownCosts:
+    """Seconds of a pack and of a teacher, by the teacher's name."""
+
+    packs: dict[str | None, float]
+    teachers: dict[str, float]
+
+    def seconds(self, pack: Pack) -> float:
+        return self.packs[pack.teacher.name if pack.teacher else None]
+
+    def teacher_seconds(self, spec: TeacherSpec) -> float:
+        return self.teachers[spec.name]
+
+
+@pytest.fixture(scope="module")
+def config() -> StudyConfig:
+    return study_config(compose("config", []))
+
+
+COSTS = KnownCosts(
+    {None: 2, "unet_16": 14, "unet_64": 16, "unet_160": 30}, {"unet_16": 6, "unet_64": 20, "unet_160": 90}
+)
+
+
+@pytest.mark.parametrize("num_slots", [1, 2, 3, 8])
+@pytest.mark.parametrize("made", [False, True])
+def test_every_pack_has_one_place_and_waits_for_no_other_teacher(
+    config: StudyConfig, num_slots: int, made: bool
+) -> None:
+    packs = plan.packs(plan.members(config), None)
+    missing = [] if made else sorted(config.teachers, key=COSTS.teacher_seconds, reverse=True)
+    shares = schedule(packs, missing, num_slots, COSTS)  # type: ignore[arg-type]
+    assert sorted(pack.pack_id for share in shares for pack in share) == sorted(pack.pack_id for pack in packs)
+    assert len(shares) <= num_slots * (1 if made else 2)
+    waits = [{pack.teacher is not None and pack.teacher.name == "unet_160" for pack in share} for share in shares]
+    if not made:
+        assert all(len(wait) == 1 for wait in waits)
+        assert waits == sorted(waits, key=lambda wait: True in wait)
+
+
+def test_a_place_that_makes_a_teacher_gets_less(config: StudyConfig) -> None:
+    """One place makes unet_160 for 90 s: the other does all that needs no unet_160, and no third group is started."""
+    packs = plan.packs(plan.members(config), None)
+    missing = sorted(config.teachers, key=COSTS.teacher_seconds, reverse=True)
+    early, late = schedule(packs, missing, 2, COSTS)  # type: ignore[arg-type]
+    assert {pack.teacher.name for pack in late if pack.teacher} == {"unet_160"}
+    assert len(early) == 15
+    assert len(late) == 5
+
+
+def test_long_studies_begin_new_groups_on_the_way(config: StudyConfig) -> None:
+    slow = KnownCosts(dict.fromkeys(COSTS.packs, 300.0), COSTS.teachers)
+    shares = schedule(plan.packs(plan.members(config), None), [], 2, slow)  # type: ignore[arg-type]
+    assert [len(share) for share in shares] == [2] * 10
