@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,18 @@ def read_runs(study_dir: Path) -> pa.Table:
     run_ids = rows.column("run_id").to_numpy(zero_copy_only=False).astype("U16")
     _, first = np.unique(run_ids, return_index=True)  # a row is there twice if compacting was cut short: the same row
     return rows.take(pa.array(first))
+
+
+def read_new_runs(study_dir: Path, known: Container[str]) -> dict[str, dict[str, Any]]:
+    """The rows by run_id of the members that are not `known`; for who looks again and again."""
+    singles, bundles = _row_files(study_dir)
+    rows: list[dict[str, Any]] = []
+    for path in [path for path in singles if path.stem not in known] + bundles:
+        with suppress(FileNotFoundError):  # compact_runs moved it into a bundle: the next look finds it there
+            if path in bundles and all(run_id in known for run_id in _bundled_run_ids(path)):
+                continue
+            rows += _read_rows(path).to_pylist()
+    return {row["run_id"]: row for row in rows if row["run_id"] not in known}
 
 
 def compact_runs(study_dir: Path) -> int:

@@ -12,11 +12,14 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
+from study.census import Census
 from study.cluster import Cluster
 from study.config import StudyConfig
 from study.estimate import Costs
 from study.failure import MemberFailedError
 from study.layout import checkpoints_dir, folders, ray_dir
+from study.logs import EventLog, log_dir
+from study.metrics import PackMetrics
 from study.places import freeing_places
 from study.plan import Pack
 from study.progress import bar, describe_packs, make_board, report
@@ -41,6 +44,7 @@ class Job:
     study_dir: Path
     launch: Launch
     board: ActorHandle
+    census: Census
 
 
 def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> RecordSink:
@@ -59,6 +63,7 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
 def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> Job:
     """The job of a study. phases: as in make_sink."""
     cluster, board = config.cluster, make_board()
+    logs = log_dir(config.study_dir.absolute())
     job = PackJob(
         folders(config.study_dir),
         make_sink(config, phase, phases),
@@ -66,9 +71,12 @@ def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None =
         threads=max(1, int(cluster.cpus_per_worker)),
         checkpoints=checkpoints_dir(config.study_dir),
         checkpoint_every_steps=config.checkpoint_every_steps,
+        watch=PackMetrics(config.study),
+        log=EventLog(logs, "worker"),
     )
     group = WorkerGroup(cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker)
-    return Job(config.study_dir, Launch(ray.put(job), group, str(ray_dir(config.study_dir))), board)
+    launch = Launch(ray.put(job), group, str(ray_dir(config.study_dir)), EventLog(logs, "controller"))
+    return Job(config.study_dir, launch, board, Census(config.study, config.study_dir, board))
 
 
 def run_packs(
@@ -103,6 +111,7 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
 
     def make_trial(packs: Sequence[Pack]) -> Trial:
         members.update({member.run_id: member for pack in packs for member in pack.members})
+        job.census.plan(packs)
         return _make_trial(packs)
 
     tune_config = tune.TuneConfig(
@@ -121,7 +130,8 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
         failure_config=tune.FailureConfig(max_failures=NO_LIMIT),
     )
     trainable = tune.with_resources(tune.with_parameters(run_trial, launch=job.launch), _DRIVER_RESOURCES)
-    with freeing_places(), redirect_stdout(io.StringIO()):  # Tune announces itself whatever its verbosity
+    # Tune announces itself whatever its verbosity.
+    with freeing_places(), job.census.shown(source), redirect_stdout(io.StringIO()):
         results = tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     for failed in (result.metrics for result in results if result.metrics and result.metrics.get("error")):
         if failed["run_id"] is None:

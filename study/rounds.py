@@ -41,6 +41,10 @@ class RoundPacks:
         return [pack]
 
     @property
+    def waiting(self) -> Sequence[Pack]:
+        return [pack for _, pack in list(self._left)]
+
+    @property
     def exhausted(self) -> bool:
         return self._failed or not self._waiting
 

@@ -11,6 +11,7 @@ from analysis.records import finished_run_ids
 from analysis.report import write_report
 from study import plan
 from study.cluster import connected
+from study.code_version import code_version
 from study.config import StudyConfig
 from study.damage import is_damaged, set_aside_damaged
 from study.disk import estimate_disk, require_disk
@@ -20,6 +21,7 @@ from study.executor import make_job, run_packs
 from study.failure import MemberFailedError, describe_failure
 from study.layout import folders, report_dir
 from study.lease import lease
+from study.logs import logged_sweep
 from study.orphans import remove_orphans
 from study.parse import study_config, write_study_yaml
 from study.teacher_tasks import TeacherTasks, make_initial_student, make_teachers, missing_teachers
@@ -106,11 +108,14 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
         require_disk(config.study_dir, disk)
         write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
-        if not is_made(config.student, folders(config.study_dir).initial):
-            make_initial_student(config)
-        if config.tuning is None:
-            job = make_job(config, "grid")
-            run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board))
-        else:
-            make_teachers(config)
-            run_tuning(config, cluster, costs)
+        with logged_sweep(
+            config.study_dir, study=config.study, finished=len(finished), packs=len(like), code_version=code_version()
+        ):
+            if not is_made(config.student, folders(config.study_dir).initial):
+                make_initial_student(config)
+            if config.tuning is None:
+                job = make_job(config, "grid")
+                run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board))
+            else:
+                make_teachers(config)
+                run_tuning(config, cluster, costs)

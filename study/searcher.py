@@ -16,6 +16,10 @@ class PackSource(Protocol):
         """The packs that one worker group runs next, in this order; empty when there are none now."""
 
     @property
+    def waiting(self) -> Sequence[Pack]:
+        """Packs that will come, as far as they are known."""
+
+    @property
     def exhausted(self) -> bool:
         """Whether there will be none any more, whatever the packs that still run bring."""
 
@@ -60,6 +64,10 @@ class PlannedPacks:
                 self._num_running += 1
                 return share
         return []
+
+    @property
+    def waiting(self) -> Sequence[Pack]:
+        return [pack for share in list(self._left) for pack in share]
 
     @property
     def exhausted(self) -> bool:

@@ -16,11 +16,17 @@ from torchvision.utils import make_grid
 from analysis.records import write_run
 from study.code_version import code_version
 from study.layout import samples_dir
+from study.logs import EventLog, log_dir
 from trainables.atomic import new_file
 from trainables.models import Size
 from trainables.pack import Folders, MemberResult
 from trainables.specs import Member, canonical_json
 from trainables.teachers import find_teacher
+
+_LOGGED = (
+    *("run_id", "phase", "status", "teacher", "method", "seed", "steps", "diverged_at_step"),
+    *("fid", "device_seconds", "peak_memory_mb", "device"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,9 @@ class RecordSink:
     def __call__(self, result: MemberResult) -> None:
         if result.evaluation is not None:
             _write_samples(result, samples_dir(self.study_dir))
-        write_run(self.study_dir, self._row(result), result.trained.curve)
+        row = self._row(result)
+        write_run(self.study_dir, row, result.trained.curve)
+        EventLog(log_dir(self.study_dir), "worker")("member_finished", **{key: row.get(key) for key in _LOGGED})
 
     def _row(self, result: MemberResult) -> dict[str, Any]:
         member, seconds = result.member, result.trained.train_seconds + result.eval_seconds

@@ -13,6 +13,7 @@ import os
 import secrets
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class Launch:
     job: ray.ObjectRef
     group: WorkerGroup
     storage: str  # absolute path of what Ray keeps while packs run
+    log: Callable[..., None]  # event, **facts
 
 
 class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
@@ -61,23 +63,34 @@ class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
 class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
     """Ends the training at the second exception in the work of one member (or, outside of any, of one kind)."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Callable[..., None], trial: str) -> None:
+        self._log, self._trial = log, trial
         self._attempts: Counter[str] = Counter()
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called in the controller; what it raises ends the training, what it lets pass begins the group again."""
         errors = list(worker_exceptions.values())
         if any(type(error).__module__.startswith("ray.") for error in errors):
+            self._log("worker_lost", trial=self._trial, errors=[str(error) for error in errors])
             return  # Ray says that a worker is gone; what the others say follows from it
         from trainables.failures import is_nobodys_fault  # takes seconds to import, and is seldom needed
 
         for error in errors:
             if not is_nobodys_fault(error):
-                whose = getattr(error, "run_id", type(error).__name__)
-                self._attempts[whose] += 1
-                if self._attempts[whose] > 1:
-                    raise error
+                self._blame(error)
                 return
+        self._log("group_restarted", trial=self._trial, errors=[str(error) for error in errors])
+
+    def _blame(self, error: Exception) -> None:
+        run_id = getattr(error, "run_id", None)
+        whose = run_id or type(error).__name__
+        self._attempts[whose] += 1
+        attempt = self._attempts[whose]
+        self._log(
+            "member_failed", trial=self._trial, run_id=run_id, attempt=attempt, final=attempt > 1, error=str(error)
+        )
+        if attempt > 1:
+            raise error
 
 
 def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
@@ -90,6 +103,7 @@ def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
             _fit(config["trial"], launch)
         except ray.exceptions.RayActorError as error:
             if not error.actor_init_failed:
+                launch.log("controller_lost", trial=config["trial"].name, error=str(error))
                 continue  # the controller is gone, and its workers with it
             return _failed(error)
         except Exception as error:  # Tune would try it again without end
@@ -125,7 +139,7 @@ def _fit(trial: Trial, launch: Launch) -> None:
             storage_path=launch.storage,
             failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            callbacks=[_TryOnceMore()],
+            callbacks=[_TryOnceMore(launch.log, trial.name)],
         ),
     )
     trainer.fit()

@@ -19,6 +19,7 @@ from trainables.families import predict, split_variance
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
 from trainables.trainee import Trainee
+from trainables.watch import Watch
 
 CURVE_POINTS = 50
 
@@ -34,6 +35,7 @@ def train_members(
     progress: Callable[[int], None],
     judge: Callable[[Sequence[Trainee], int], Mapping[str, float]] = lambda _trainees, _steps: {},
     checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, float]:
     """Trains the trainees in place over the whole budget; returns each one's share of the wall seconds, by train_id.
 
@@ -51,6 +53,8 @@ def train_members(
     if checkpoints is not None:
         first_step, seconds = checkpoints.restore(trainees, [stream for stream, _ in streams], ranks)
     log_every = max(1, train.steps // CURVE_POINTS)
+    watch = watch or Watch()
+    watch.begin()
     for step in range(first_step, train.steps):
         log = step % log_every == 0 or step == train.steps - 1
         pending: list[tuple[Trainee, torch.Tensor]] = []
@@ -60,7 +64,8 @@ def train_members(
                 continue
             started = time.perf_counter()
             batch = stream.batch(step).to(device, dtype)
-            output = _teacher_pass(teacher, batch, active)
+            with watch.teacher_pass(device):
+                output = _teacher_pass(teacher, batch, active)
             if output is not None:
                 stream.took(batch, output, step)
             shared = (time.perf_counter() - started) / len(active)
@@ -77,8 +82,10 @@ def train_members(
         for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
             seconds[train_id] += spent
         progress(step + 1)
+        watch.took_step([trainee for trainee, _ in pending])
         if checkpoints is not None:
             checkpoints.save(trainees, [stream for stream, _ in streams], seconds, steps=step + 1, ranks=ranks)
+    watch.look(trainees)
     return seconds
 
 

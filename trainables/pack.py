@@ -29,6 +29,7 @@ from trainables.resume import Checkpoints
 from trainables.specs import Member
 from trainables.students import initial_student
 from trainables.trainee import Trainee, feature_shapes
+from trainables.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def run_pack(
     ranks: Ranks | None = None,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Trains the members side by side, evaluates each, and gives every finished one to the sink.
 
@@ -114,6 +116,7 @@ def run_pack(
         progress=progress or Progress(),
         measure=partial(_measure_fid, evaluator),
         checkpoints=checkpoints,
+        watch=watch,
     )
     if ranks.rank == 0:
         for member in members:
@@ -181,6 +184,7 @@ def train_pack(
     progress: Progress,
     measure: Measure | None = None,
     checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> list[TrainedStudent]:
     """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members.
 
@@ -205,6 +209,7 @@ def train_pack(
         ranks=ranks,
         progress=progress,
         checkpoints=checkpoints,
+        watch=watch,
         **judges,
     )
     return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]

@@ -1,7 +1,8 @@
 """What a Ray Train worker runs: the only file of trainables that imports Ray."""
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from ray.train.torch import get_device
 
 from trainables.pack import Folders, Progress, Sink, run_pack
 from trainables.resume import Checkpoints
+from trainables.specs import Member
+from trainables.watch import Sight, Watch
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class PackJob:
     threads: int  # of torch, in every worker
     checkpoints: Path  # a folder for every pack
     checkpoint_every_steps: int | None
+    watch: Callable[[Sight], None]  # what trains, about once a second; called by rank 0
+    log: Callable[..., None]  # event, **facts; called by rank 0
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -34,6 +39,10 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(job.threads)
     rank = ray.train.get_context().get_world_rank()
     for pack_id, members in ray.get(config["packs"]):
+        started = time.monotonic()
+        if rank == 0:
+            job.report(pack_id, 0)
+            job.log("pack_started", pack_id=pack_id, **_describe(members))
         run_pack(
             members,
             job.folders,
@@ -41,7 +50,21 @@ def train_worker(config: dict[str, Any]) -> None:
             device=str(get_device()),
             progress=Progress(partial(job.report, pack_id)) if rank == 0 else Progress(),
             checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_every_steps, _tell_ray_train),
+            watch=Watch(job.watch) if rank == 0 else None,
         )
+        if rank == 0:
+            job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))
+
+
+def _describe(members: Sequence[Member]) -> dict[str, Any]:
+    """What a log says of a pack."""
+    first = members[0]
+    return {
+        "teacher": first.teacher.name if first.teacher else None,
+        "seeds": sorted({member.seed for member in members}),
+        "steps": first.train.steps,
+        "run_ids": [member.run_id for member in members],
+    }
 
 
 def _tell_ray_train(checkpoint: Path, steps: int) -> None:

@@ -16,11 +16,12 @@ from study.trial import Launch, Trial, WorkerGroup, _TryOnceMore, run_trial
 from trainables.failures import DoesNotFitError, MemberError
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
+CONFIG, LAUNCH = {"trial": Trial("name", None)}, Launch(None, WorkerGroup(1, 1.0, 0.0), "", lambda *_, **__: None)
 GLOO = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
 
 
 def test_the_second_exception_of_a_member_ends_the_trial() -> None:
-    policy = _TryOnceMore()
+    policy = _TryOnceMore(lambda *_, **__: None, "trial")
     policy.after_exception(None, {0: FIRST})
     policy.after_exception(None, {0: SECOND})
     with pytest.raises(MemberError, match="KeyError: 'x'"):
@@ -28,14 +29,14 @@ def test_the_second_exception_of_a_member_ends_the_trial() -> None:
 
 
 def test_the_same_exception_in_all_ranks_is_one() -> None:
-    policy = _TryOnceMore()
+    policy = _TryOnceMore(lambda *_, **__: None, "trial")
     policy.after_exception(None, {0: FIRST, 1: FIRST})
     with pytest.raises(MemberError):
         policy.after_exception(None, {0: GLOO, 1: FIRST})
 
 
 def test_an_exception_outside_of_any_member_counts_too() -> None:
-    policy = _TryOnceMore()
+    policy = _TryOnceMore(lambda *_, **__: None, "trial")
     policy.after_exception(None, {0: ImportError("no module")})
     with pytest.raises(ImportError):
         policy.after_exception(None, {0: ImportError("no module")})
@@ -54,7 +55,7 @@ def test_an_exception_outside_of_any_member_counts_too() -> None:
     ids=str,
 )
 def test_lost_machines_and_packs_that_are_too_large_do_not_count(exceptions: dict[int, Exception]) -> None:
-    policy = _TryOnceMore()
+    policy = _TryOnceMore(lambda *_, **__: None, "trial")
     for _ in range(5):
         policy.after_exception(None, exceptions)
 
@@ -78,7 +79,7 @@ def test_a_lost_controller_is_replaced_and_a_failure_is_returned(
             raise outcome
 
     monkeypatch.setattr(trial, "_fit", fit)
-    result = run_trial({"trial": None}, None)
+    result = run_trial(CONFIG, LAUNCH)
     assert outcomes == []
     error, run_id = expected
     assert result["error"] == error if error is None else error in result["error"]
@@ -90,7 +91,7 @@ def test_a_controller_that_cannot_be_made_is_not_tried_without_end(monkeypatch: 
         raise RayActorError(error_msg="no such storage", actor_init_failed=True)
 
     monkeypatch.setattr(trial, "_fit", fit)
-    assert "no such storage" in run_trial({"trial": None}, None)["error"]
+    assert "no such storage" in run_trial(CONFIG, LAUNCH)["error"]
 
 
 def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,5 +107,5 @@ def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pyte
     monkeypatch.setenv("RAY_ADDRESS", "another:1")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
     monkeypatch.setattr(trial, "_LeanTorchTrainer", Trainer)
-    trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), str(tmp_path)))
+    trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), str(tmp_path), print))
     assert found["RAY_ADDRESS"] == "this:2"
