@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -124,6 +125,14 @@ def one_line(error: BaseException) -> str:
         "See https",
     )
     return " ".join(line for line in lines if not line.startswith(dropped))
+
+
+def require_study(study_dir: Path) -> None:
+    """Raises ValueError where no sweep has written its study.yaml."""
+    if not study_dir.is_dir():
+        raise ValueError(f"study_dir must be a study's directory but {study_dir} is not there")
+    if not (study_dir / "study.yaml").is_file():
+        raise ValueError(f"study_dir must hold a study but {study_dir} has no study.yaml (yet)")
 
 
 def entry_point(main: Callable[[list[str]], int]) -> NoReturn:

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from study.command import one_line, option_config
+from study.command import one_line, option_config, require_study
 from study.config import ClusterConfig, StudyConfig
 from study.model_config import make_student_spec, make_teacher_spec
 from study.raw import Raw, check_keys, items, make, mapping
@@ -69,11 +69,27 @@ def study_config(cfg: DictConfig) -> StudyConfig:
 
 
 def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
-    """Writes the resolved config as study.yaml, for people; nothing reads it back."""
+    """Writes the resolved config as study.yaml, for people and study.status; no sweep reads it back."""
     study_dir.mkdir(parents=True, exist_ok=True)
     temporary = study_dir / ".study.yaml.tmp"
     temporary.write_text(yaml.safe_dump(_plain(cfg), sort_keys=False))
     temporary.replace(study_dir / "study.yaml")
+
+
+def read_study_yaml(study_dir: Path) -> StudyConfig:
+    """The study whose study.yaml is in the directory, wherever that is now; for study.status alone.
+
+    Raises ValueError naming study_dir where there is none, or where it is of another version.
+    """
+    require_study(study_dir)
+    try:
+        raw = yaml.safe_load((study_dir / "study.yaml").read_text())
+        if not isinstance(raw, dict):
+            raise TypeError("it does not hold a config")
+        cfg = OmegaConf.create({**raw, "study_dir": str(study_dir), "dry_run": True})  # looks at no extractor's weights
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
+    return study_config(cfg)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from analysis.records import finished_run_ids
 from study.cluster import Cluster
@@ -26,13 +26,29 @@ def replay(config: StudyConfig) -> list[TeacherSearch]:
     Raises ValueError where seeds are not fresh or the recipe is outside a space.
     """
     check_fresh(config.study_dir, tuning_of(config))
-    searches = make_searches(config)
     outcomes = _outcomes(config)
-    for search in searches:
-        search.advance(outcomes)
+    searches = [search for search, _ in _replayed(config, outcomes)]
     if outcomes:
         write_ledgers(config, searches)
     return searches
+
+
+def known_members(config: StudyConfig) -> tuple[list[Member], int]:
+    """Every member that the records ask for so far, and at most how many are still to be suggested; writes nothing."""
+    tuning, known, num_open = tuning_of(config), list[Member](), 0
+    replayed = _replayed(config, _outcomes(config))
+    for search, asked in replayed:
+        told = [member for arm in search.searches for trial in arm.finished for member in trial.members]
+        known += [*told, *asked]
+        num_open += len(search.searches) * tuning.num_trials * len(tuning.search_seeds) - len(told) - len(asked)
+        num_open += 0 if search.done else 2 * len(search.searches) * len(tuning.confirm_seeds)
+    known += [member for member, _ in _confirm_phases(config, [search for search, _ in replayed])]
+    return list({member.run_id: member for member in known}.values()), num_open
+
+
+def _replayed(config: StudyConfig, outcomes: Mapping[str, Outcome]) -> list[tuple[TeacherSearch, list[Member]]]:
+    """The searches as far as the outcomes go, and the members of the round that each has open."""
+    return [(search, search.advance(outcomes)) for search in make_searches(config)]
 
 
 def tuning_is_finished(config: StudyConfig) -> bool:

@@ -107,6 +107,11 @@ def is_complete(checkpoint: Path) -> bool:
         return False
 
 
+def newest_steps(folder: Path) -> int:
+    """The steps of the newest checkpoint of a pack's folder, complete or not; 0 without one."""
+    return max(map(_steps, folder.glob("step-*")), default=0)
+
+
 def run_ids(folder: Path) -> set[str] | None:
     """The runs whose state is in the newest complete checkpoint of a pack's folder; None without one."""
     for checkpoint in _newest_first(folder):

@@ -67,8 +67,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def visit(page: str, width: int, scheme: str, folder: Path) -> tuple[dict[str, object], str, str]:
-    """What the probe saw, the document after the scripts ran, and what the browser logged."""
-    (folder / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    """What the page's probe saw, the document after the scripts ran, and what the browser logged."""
+    (folder / "page.html").write_text(page, encoding="utf-8")
     # Chromium makes no window narrower than 500 pixels, so the page is shown in a frame of the wanted width.
     frame = f'<iframe id="frame" src="page.html" style="width:{width}px;height:900px;border:0"></iframe>'
     copy = "document.body.setAttribute('data-seen', frame.contentDocument.body.getAttribute('data-seen'));"
@@ -96,7 +96,8 @@ def visit(page: str, width: int, scheme: str, folder: Path) -> tuple[dict[str, o
 def test_the_page_fits_and_nothing_fails(
     name: str, width: int, scheme: str, pages: dict[str, str], tmp_path: Path
 ) -> None:
-    seen, document, log = visit(pages[name], width, scheme, tmp_path)
+    page = pages[name].replace("</body>", PROBE + "</body>")
+    seen, document, log = visit(page, width, scheme, tmp_path)
     assert "CONSOLE" not in log
     assert seen["inner"] == width
     assert seen["scroll"] <= width, f"{seen['scroll']} pixels wide"

@@ -1,0 +1,46 @@
+"""python -m study.status study_dir=... : how a study stands, in the terminal and as <study_dir>/report/status.html."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from analysis.standing import RUNNING, terminal_status
+from study.command import compose, entry_point, require_study
+
+_CLEAR = "\033[H\033[2J"
+
+
+def main(argv: list[str]) -> int:
+    """Prints the standing of the study and writes its page; with watch_seconds again and again until the sweep ends."""
+    cfg = compose("status", argv)
+    if cfg.study_dir is None:
+        raise ValueError("study_dir must be given: study_dir=<a study's directory>")
+    if cfg.watch_seconds is not None and not (isinstance(cfg.watch_seconds, int | float) and cfg.watch_seconds > 0):
+        raise ValueError(f"watch_seconds must be null or a number above 0 but got {cfg.watch_seconds!r}")
+    study_dir = Path(str(cfg.study_dir))
+    require_study(study_dir)
+
+    from analysis.status_page import render_status
+    from study.layout import report_dir
+    from study.standing import find_standing, planned_study
+    from trainables.atomic import new_file
+
+    page = report_dir(study_dir) / "status.html"
+    while True:
+        standing = find_standing(planned_study(study_dir))
+        with new_file(page) as file:
+            file.write(render_status(standing, cfg.watch_seconds).encode())
+        clear = _CLEAR if cfg.watch_seconds is not None and sys.stdout.isatty() else ""
+        print(f"{clear}{terminal_status(standing)}\n\npage: {page}", flush=True)
+        if cfg.watch_seconds is None or standing.state != RUNNING:
+            return 0
+        try:
+            time.sleep(cfg.watch_seconds)
+        except KeyboardInterrupt:
+            return 130
+
+
+if __name__ == "__main__":
+    entry_point(main)
