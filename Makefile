@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install sweep report test test-full lint browser clean
+.PHONY: install sweep report test test-full lint browser prometheus clean
 export HF_HUB_OFFLINE ?= 1
 
 install: $(STAMP)
@@ -23,12 +23,16 @@ report: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not full" $(ARGS)
 
-# Needs a Chromium; installs Debian's where there is none.
-test-full: $(STAMP) browser
+# Needs a Chromium and a Prometheus; installs Debian's where there is none.
+test-full: $(STAMP) browser prometheus
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m full $(ARGS)
 
 browser:
 	command -v chromium >/dev/null || { apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet chromium >/dev/null; }
+
+# The program alone: recommended packages would start servers.
+prometheus:
+	command -v prometheus >/dev/null || { apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet --no-install-recommends prometheus >/dev/null; }
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

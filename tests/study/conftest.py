@@ -2,9 +2,11 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +15,28 @@ from tiny_sweep import Sweep, sweep_command
 
 
 @pytest.fixture(scope="session")
-def cluster_address() -> Iterator[str]:
+def cluster_dir() -> Iterator[Path]:
+    """Where the shared cluster keeps its files; a short path, for sockets are among them."""
+    folder = Path(tempfile.mkdtemp(prefix="kd-ray-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def dashboard_url() -> str:
+    """Of the shared cluster."""
+    return f"http://127.0.0.1:{_free_port()}"
+
+
+@pytest.fixture(scope="session")
+def cluster_address(cluster_dir: Path, dashboard_url: str) -> Iterator[str]:
     """The address of a running cluster with two CPUs, stopped at the end; clients of this process share its token."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    os.environ["RAY_metrics_report_interval_ms"] = "1000"  # metrics are seen after a second in place of ten
+    port = _free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2"]
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--block"]
+    command += [f"--dashboard-port={dashboard_url.rpartition(':')[2]}", f"--temp-dir={cluster_dir}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
         yield f"127.0.0.1:{port}"
         head.terminate()
@@ -36,3 +52,9 @@ def sweep(cluster_address: str) -> Sweep:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ))
 
     return run
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
