@@ -32,7 +32,7 @@ def dashboard_url() -> str:
 def cluster_address(cluster_dir: Path, dashboard_url: str) -> Iterator[str]:
     """The address of a running cluster with two CPUs, stopped at the end; clients of this process share its token."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    os.environ["RAY_metrics_report_interval_ms"] = "1000"  # metrics are seen after a second in place of ten
+    os.environ |= {"RAY_metrics_report_interval_ms": "1000"}  # metrics are seen after a second in place of ten
     port = _free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2"]
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--block"]
