@@ -102,7 +102,12 @@ def facts(standing: Standing) -> list[tuple[str, str]]:
         ("members", f"{standing.finished} of {standing.planned} finished ({bad})"),
         ("now", f"{count['running']} running, {count['waiting']} waiting"),
         ("teachers", _teachers(standing.teachers)),
-        ("speed", "not known yet" if rate is None else f"{rate:,.1f} member-steps a second"),
+        (
+            "speed",
+            "not known yet"
+            if rate is None
+            else f"{rate:,.1f} member-steps a second{'' if standing.state == RUNNING else ' of a device'}",
+        ),
         ("spent", f"{duration(standing.device_seconds)} of devices"),
         ("left", left),
     ]

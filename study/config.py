@@ -66,6 +66,7 @@ class StudyConfig:
     checkpoint_every_steps: int | None  # None: no checkpoints
     collapse_fid: float
     cluster: ClusterConfig
+    loggers: tuple[str, ...] = ()  # where finished members are shown too (study/loggers)
 
     def __post_init__(self) -> None:
         require_name("study", self.study)

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from study.command import one_line, option_config, require_study
 from study.config import ClusterConfig, StudyConfig
+from study.loggers.table import LOGGERS, require_loggers
 from study.model_config import make_student_spec, make_teacher_spec
 from study.raw import Raw, check_keys, items, make, mapping
 from study.tuning_config import KEYS, TuningConfig, make_tuning
@@ -62,6 +63,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         checkpoint_every_steps=mapping(raw, "pack")["checkpoint_every_steps"],
         collapse_fid=raw["collapse_fid"],
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
+        loggers=_loggers(raw["loggers"]),
     )
     if not raw["dry_run"]:  # refused now, not after the first pack
         make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
@@ -86,7 +88,9 @@ def read_study_yaml(study_dir: Path) -> StudyConfig:
         raw = yaml.safe_load((study_dir / "study.yaml").read_text())
         if not isinstance(raw, dict):
             raise TypeError("it does not hold a config")
-        cfg = OmegaConf.create({**raw, "study_dir": str(study_dir), "dry_run": True})  # looks at no extractor's weights
+        cfg = OmegaConf.create(
+            {**raw, "study_dir": str(study_dir), "loggers": [], "dry_run": True}
+        )  # looks at nothing else
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
     return study_config(cfg)
@@ -125,6 +129,13 @@ def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> Tun
     if protocol["name"] == "grid":
         return None
     return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
+
+
+def _loggers(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"loggers must be a list among {', '.join(LOGGERS)} but got {value!r}")
+    require_loggers(value)
+    return tuple(dict.fromkeys(value))
 
 
 def _path(key: str, value: Any) -> Path:

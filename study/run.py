@@ -21,6 +21,7 @@ from study.executor import make_job, run_packs
 from study.failure import MemberFailedError, describe_failure
 from study.layout import folders, report_dir
 from study.lease import lease
+from study.loggers import exporting
 from study.logs import logged_sweep
 from study.orphans import remove_orphans
 from study.parse import study_config, write_study_yaml
@@ -43,12 +44,15 @@ def run_study(cfg: DictConfig, command: str) -> int:
         with lease(config.study_dir):
             set_aside_damaged(config.study_dir)
             remove_orphans(config.study_dir)
-            _run_missing(cfg, config, command)
+            with exporting(config.loggers, config.study, config.study_dir):
+                _run_missing(cfg, config, command)
             remove_orphans(config.study_dir)
     else:
         print(_describe_plan(config))
         with suppress(ValueError), lease(config.study_dir):  # beside a sweep: nothing is in the way of a report
             remove_orphans(config.study_dir)
+            with exporting(config.loggers, config.study, config.study_dir):
+                pass
     report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
     print(report.text)
     print(f"report: {report.index}")

@@ -1,0 +1,41 @@
+"""Which loggers there are, and what each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from trainables.checks import require_choice
+
+LOGGERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}  # and the module that it needs
+
+
+class Logger(Protocol):
+    """Writes finished members of a study."""
+
+    def written(self) -> set[str]:
+        """The run_ids that it holds whole; what was begun and not ended is removed."""
+
+    def write(self, row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
+        """Writes one member: its row of the records, and its curve."""
+
+
+def require_loggers(names: Sequence[Any]) -> None:
+    """Raises ValueError for a logger that there is none of, and for one whose package is not installed."""
+    for name in names:
+        require_choice("loggers", name, tuple(LOGGERS))
+        if find_spec(LOGGERS[name]) is None:
+            raise ValueError(
+                f"loggers={name} needs the package {LOGGERS[name]}, which is not installed:"
+                f" pip install 'kd-stability-study[{name}]'"
+            )
+
+
+def open_logger(name: str, study: str, study_dir: Path) -> Logger:
+    """The logger of a name of LOGGERS, writing to <study_dir>/loggers/<name>."""
+    folder = study_dir.absolute() / "loggers" / name
+    logger: Logger = import_module(f"study.loggers.{name}").open_logger(study, folder)
+    return logger

@@ -1,0 +1,55 @@
+"""Weights & Biases, offline: nothing leaves the machine before you say so.
+
+wandb sync <study_dir>/loggers/wandb/*/wandb/offline-run-*
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import wandb
+
+from study.loggers.content import Row, points, results, run_name, settings
+from trainables.atomic import new_folder, remove_temporaries
+
+
+@dataclass(frozen=True)
+class WandbLogger:
+    """A member is a run: its curve the history, its row the config and the summary."""
+
+    study: str
+    folder: Path
+
+    def written(self) -> set[str]:
+        remove_temporaries(self.folder)
+        return {path.name.rpartition("-")[2] for path in self.folder.glob("*")}
+
+    def write(self, row: Row, curve: Sequence[Row]) -> None:
+        # Neither code, packages nor facts about the machine are put beside what the records say.
+        quiet = wandb.Settings(
+            silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True, x_disable_stats=True
+        )
+        with new_folder(self.folder / run_name(row)) as folder:
+            run = wandb.init(
+                project=self.study,
+                id=row["run_id"],
+                name=run_name(row),
+                group=f"{row['teacher'] or 'none'}-{row['method']}",
+                mode="offline",
+                dir=folder,
+                config=settings(row),
+                settings=quiet,
+                reinit="create_new",
+            )
+            for step, values in points(curve):
+                run.log(values, step=step)
+            run.summary.update(results(row))
+            run.finish()
+            for link in [path for path in folder.rglob("*") if path.is_symlink()]:
+                link.unlink()  # to where the folder is no more
+
+
+def open_logger(study: str, folder: Path) -> WandbLogger:
+    return WandbLogger(study, folder)
