@@ -33,7 +33,12 @@ class VictimCluster:
         before = set(processes())
         self._cluster: Any = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1"},
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": True,
+                "dashboard_host": "127.0.0.1",
+                "dashboard_port": None,  # whichever is free: other clusters may be on this machine
+            },
         )
         self._before = before
         self._node = self._cluster.add_node(num_cpus=1)
