@@ -70,6 +70,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         require_name("study", self.study)
+        require_name("data.name", self.data.name)
         for seed in self.seeds:
             require_whole("seeds", seed, 0)
         _require_distinct("seeds", self.seeds)
@@ -83,6 +84,7 @@ class StudyConfig:
         if self.train.inputs == "data_free" and unguided:
             raise ValueError(f"train.inputs=data_free is for methods that learn from a teacher but got {unguided[0]}")
         self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
+        require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
         require_number("collapse_fid", self.collapse_fid, above=0)
         if self.train.batch_size % self.cluster.num_workers:
             raise ValueError(

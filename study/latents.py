@@ -41,6 +41,9 @@ def main(argv: list[str]) -> int:
         known = path.with_suffix(".json")
         if not known.exists():
             tensors = _encode(data, vae, encode_text, indices, raw)
+            for name, tensor in tensors.items():
+                if not tensor.isfinite().all():
+                    raise ValueError(f"vae: {name} of images {start} to {int(indices[-1])} are not finite numbers")
             _save(path, tensors)
             _write(known, describe_shard(path, tensors))
         shards.append(json.loads(known.read_text()))

@@ -17,7 +17,7 @@ from trainables.models import count
 from trainables.models.build import model_classes
 from trainables.models.pretrained import find_pretrained
 from trainables.process import Process
-from trainables.pruning import check_settings
+from trainables.pruning import check_settings, check_teacher_of
 from trainables.specs import ModelSpec, Pretrained, PrunedSpec, StudentSpec, TeacherSpec, TrainSpec
 
 _SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
@@ -80,6 +80,7 @@ def make_student_spec(raw: Raw, data: DataSpec, process: Process) -> StudentSpec
     pruning = mapping(settings, "pruning", "student.pruning")
     check_settings(pruning)
     teacher = make_teacher_spec(settings.get("teacher"), raw, data, process)
+    check_teacher_of(pruning, teacher.model.model_class)
     return PrunedSpec(name=settings["name"], teacher=teacher, pruning=pruning)
 
 

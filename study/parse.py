@@ -17,8 +17,8 @@ from study.model_config import make_student_spec, make_teacher_spec
 from study.raw import Raw, check_keys, items, make, mapping
 from study.tuning_config import KEYS, TuningConfig, make_tuning
 from trainables.checks import require_choice, require_text
-from trainables.data import DataShape, data_shape, make_data
-from trainables.extractors import make_extractor
+from trainables.data import Dataset, DataShape, data_shape, load_data, make_data
+from trainables.extractors import IMAGE_SIDES, make_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
 from trainables.specs import EvaluationSpec, TrainSpec
@@ -67,7 +67,19 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     )
     if not raw["dry_run"]:  # refused now, not after the first pack
         make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
+        _require_readable(load_data(data), evaluation.feature_extractor)
     return config
+
+
+def _require_readable(data: Dataset, extractor: str) -> None:
+    images = data if data.decoder is None else data.references
+    side = IMAGE_SIDES.get(extractor)
+    if images is not None and side is not None and images.shape.image[1:] != (side, side):
+        height, width = images.shape.image[1:]
+        raise ValueError(
+            f"evaluation.feature_extractor={extractor} reads images of {side}x{side}, but the data's are"
+            f" {height}x{width}; allowed: inception"
+        )
 
 
 def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
@@ -118,7 +130,9 @@ def _method(entry: Any, recipe: Raw, shape: DataShape) -> Method:
         )
     own = {key: value for key, value in settings.items() if key not in ("method", "assistant")}
     method = make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape.num_elements)
-    return via(method, settings["assistant"]) if settings.get("assistant") else method
+    if not settings.get("assistant"):
+        return method
+    return via(method, require_text("methods.assistant", settings["assistant"], "the name of a teacher"))
 
 
 def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> TuningConfig | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from trainables.checks import require_choice
+from trainables.checks import require_choice, require_number, require_whole
 
 # The paper's pixel recipe (Ho et al. 2020).
 _LINEAR = {
@@ -46,6 +46,7 @@ class Process:
 
     def __post_init__(self) -> None:
         require_choice("process.scheduler", self.scheduler, tuple(_SAMPLERS))
+        self._check_numbers()
         try:
             scheduler = self._scheduler
         except (TypeError, ValueError, NotImplementedError) as error:
@@ -57,6 +58,17 @@ class Process:
                 raise ValueError(f"process.config has no key {key!r}; allowed: {', '.join(scheduler.config)}")
         if not self.is_flow:
             require_choice("process.config.prediction_type", scheduler.config.prediction_type, PREDICTIONS)
+
+    def _check_numbers(self) -> None:
+        """What diffusers takes as it comes, and fails on late."""
+        if not isinstance(self.config, Mapping):
+            raise ValueError(f"process.config must be a mapping of keys to values but got {self.config!r}")
+        if "num_train_timesteps" in self.config:
+            require_whole("process.config.num_train_timesteps", self.config["num_train_timesteps"], 1, 10**5)
+        for key in {"beta_start", "beta_end"} & set(self.config):
+            require_number(f"process.config.{key}", self.config[key], above=0, below=1)
+        if "shift" in self.config:
+            require_number("process.config.shift", self.config["shift"], above=0)
 
     @property
     def is_flow(self) -> bool:

@@ -7,11 +7,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import ray
 from tiny_sweep import Sweep, sweep_command
+
+from study.command import entry_point
+from study.sweep import main
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +41,7 @@ def cluster_address(cluster_dir: Path, dashboard_url: str) -> Iterator[str]:
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2"]
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--block"]
     command += [f"--dashboard-port={dashboard_url.rpartition(':')[2]}", f"--temp-dir={cluster_dir}"]
+    command += [f"--ray-client-server-port={_free_port()}"]  # Ray's own default may be another cluster's
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
         yield f"127.0.0.1:{port}"
         head.terminate()
@@ -52,6 +57,33 @@ def sweep(cluster_address: str) -> Sweep:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ))
 
     return run
+
+
+@pytest.fixture
+def refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Sequence[str]], str]:
+    """Gives the sweep bad overrides, in this process and in tmp_path, and returns the one line that is said.
+
+    Asserts exit code 2 and that Ray was not started.
+    """
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("Ray must not be started")
+
+    def refuse(overrides: Sequence[str]) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(ray, "init", never)
+        monkeypatch.setattr(sys, "argv", ["sweep", *overrides])
+        with pytest.raises(SystemExit) as ended:
+            entry_point(main)
+        errors = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        return errors.rstrip()
+
+    return refuse
 
 
 def _free_port() -> int:

@@ -14,6 +14,8 @@ from trainables.checks import require_text, require_whole
 from trainables.data.dataset import CLASSES, Dataset
 from trainables.data.prepare import fit, prepared
 
+_SPLIT = "the name of a split"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HuggingFace:
@@ -72,8 +74,8 @@ class HuggingFace:
         return Dataset(images=tensor, conditions={CLASSES: labels}, null=null, num_classes=num_classes, flip=self.flip)
 
     def _folder(self) -> Path:
-        if self.split is not None and Path(self.split).name != self.split:
-            raise ValueError(f"data.split must be the name of a split but got {self.split!r}")
+        if self.split is not None and Path(require_text("data.split", self.split, _SPLIT)).name != self.split:
+            raise ValueError(f"data.split must be {_SPLIT} but got {self.split!r}")
         folder = Path(self.path, self.split or "")
         if not (folder / "state.json").is_file():
             raise ValueError(

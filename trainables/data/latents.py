@@ -22,6 +22,8 @@ from trainables.checks import require_text
 from trainables.data.dataset import Dataset
 
 MANIFEST, LATENTS, NULL = "manifest.json", "latents", "null.safetensors"
+_KEYS = {"shards", "tensors", "num_classes", "source", "scaling_factor", "shift_factor"}
+_NUM_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,15 @@ class Latents:
                 raise ValueError(f"data.path: {path} is missing or damaged; python -m study.latents makes it again")
         paths = [root / shard["name"] for shard in manifest["shards"]]
         counts = [shard["num_images"] for shard in manifest["shards"]]
-        tensors = {name: Shards(paths, name, counts) for name in manifest["tensors"]}
-        null = safetensors.torch.load_file(root / NULL)
+        try:
+            tensors = {name: Shards(paths, name, counts) for name in manifest["tensors"]}
+            null = safetensors.torch.load_file(root / NULL)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ValueError(
+                f"data.path: {root} is damaged; python -m study.latents makes it again: {error}"
+            ) from error
+        for name, shards in tensors.items():
+            _require_finite(name, shards, root)
         from trainables.data import load_data, make_data
 
         source = manifest["source"]
@@ -72,9 +81,28 @@ class Latents:
         path = Path(self.path, MANIFEST)
         try:
             manifest: dict[str, Any] = json.loads(path.read_text())
+            _check(manifest)
         except (OSError, ValueError) as error:
             raise ValueError(f"data.path must be a folder that study.latents made but {path}: {error}") from error
         return manifest
+
+
+def _check(manifest: Any) -> None:
+    """Raises ValueError unless it is what `python -m study.latents` writes, with shards beside it."""
+    if not isinstance(manifest, dict) or _KEYS - set(manifest):
+        raise ValueError(f"it must have the keys {', '.join(sorted(_KEYS))}")
+    for shard in manifest["shards"] or [None]:
+        if not isinstance(shard, dict) or set(shard) != {"name", "num_images", "bytes", "sha256"}:
+            raise ValueError("it must list shards with their name, num_images, bytes and sha256")
+        if Path(shard["name"]).name != shard["name"]:
+            raise ValueError(f"a shard must lie beside it but one is {shard['name']!r}")
+
+
+def _require_finite(name: str, shards: "Shards", root: Path) -> None:
+    """Looks at some rows from beginning to end: python -m study.latents looked at all."""
+    rows = torch.linspace(0, len(shards) - 1, min(len(shards), _NUM_LOOKED_AT)).long()
+    if not torch.isfinite(shards[rows]).all():
+        raise ValueError(f"data.path: {root} holds {name} that are not finite numbers; encode it again")
 
 
 class Shards:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from trainables.atomic import new_folder
+from trainables.checks import require_text
 
 Load = Callable[[], Image.Image]
 
@@ -23,21 +24,32 @@ def prepared(
     name: a content id of what the images are and how they are prepared. cache: the folder, by default one of this user
     in the system's temporary folder.
     """
-    folder = (Path(cache) if cache else _own_folder()) / name
+    folder = (Path(require_text("data.cache", cache, "null or a path")) if cache else _own_folder()) / name
+    shape = (num_images, 3, size, size)
     if not folder.exists():
-        with new_folder(folder) as temporary:
-            array = np.lib.format.open_memmap(
-                temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(num_images, 3, size, size)
-            )
-            for index, image in enumerate(images()):
-                array[index] = np.asarray(image).transpose(2, 0, 1)
-            array.flush()
-    array = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    if array.shape != (num_images, 3, size, size):
-        raise ValueError(f"{folder} does not hold {num_images} images of {size}x{size}; remove it to prepare it again")
+        try:
+            _prepare(folder, shape, images())
+        except OSError as error:
+            raise ValueError(f"data.cache: {folder} cannot be written: {error.strerror}") from error
+    try:
+        array = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"data.cache: {folder} is damaged; remove it to prepare it again: {error}") from error
+    if array.shape != shape or array.dtype != np.uint8:
+        raise ValueError(
+            f"data.cache: {folder} does not hold {num_images} images of {size}x{size}; remove it to prepare it again"
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
         return torch.from_numpy(array)
+
+
+def _prepare(folder: Path, shape: tuple[int, ...], images: Iterable[Image.Image]) -> None:
+    with new_folder(folder) as temporary:
+        array = np.lib.format.open_memmap(temporary / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for index, image in enumerate(images):
+            array[index] = np.asarray(image).transpose(2, 0, 1)
+        array.flush()
 
 
 def fit(image: Image.Image, size: int, crop: int | None) -> Image.Image:

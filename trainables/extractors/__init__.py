@@ -22,6 +22,8 @@ EXTRACTORS: dict[str, Callable[[Path | None], FeatureExtractorBase]] = {
     digits_cnn.NAME: _make_digits_cnn,
     inception.NAME: inception.make_inception,
 }
+# The side of the images that an extractor reads, where it does not resize them.
+IMAGE_SIDES = {digits_cnn.NAME: digits_cnn.IMAGE_SIZE}
 
 
 def make_extractor(

@@ -37,7 +37,7 @@ def find_pretrained(name: str, root: Path, subfolder: str | None, shape: DataSha
     """
     folder = _model_folder(name, root, subfolder)
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        config = _json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ValueError(f"teacher {name}: {folder} does not hold a diffusers model: {error}") from error
     model_class = config.get("_class_name")
@@ -73,7 +73,7 @@ def fetch(spec: TeacherSpec) -> Path:
 
 
 def _model_folder(name: str, root: Path, subfolder: str | None) -> Path:
-    if subfolder is not None and Path(subfolder).name != subfolder:
+    if subfolder is not None and (not isinstance(subfolder, str) or Path(subfolder).name != subfolder):
         raise ValueError(f"teacher {name}: subfolder must be the name of a folder but got {subfolder!r}")
     for inner in (subfolder,) if subfolder else ("", *_SUBFOLDERS):
         if (root / inner / "config.json").is_file():
@@ -97,7 +97,10 @@ def _process(name: str, folder: Path) -> Process | None:
     path = folder.parent / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         return None
-    config = json.loads(path.read_text())
+    try:
+        config = _json(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"teacher {name}: {path} is no scheduler's config: {error}") from error
     is_flow = str(config.get("_class_name", "")).startswith("FlowMatch")
     known = _FLOW if is_flow else _SCHEDULE
     own = {key: config[key] for key in known if config.get(key) is not None}
@@ -107,6 +110,13 @@ def _process(name: str, folder: Path) -> Process | None:
         return Process(scheduler=FLOW if is_flow else DIFFUSION, config=own)
     except ValueError as error:
         raise ValueError(f"teacher {name}: {path}: {error}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"it must be a JSON object but is {content!r}")
+    return content
 
 
 def _from_hub(pretrained: Pretrained) -> Path:

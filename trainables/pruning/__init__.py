@@ -22,6 +22,12 @@ WAYS: dict[str, Any] = {
     "block_removal": BlockRemoval,
     "depth_pruning": DepthPruning,
 }
+# What each can cut: diffusers model classes.
+_CUTS = {
+    "diff_pruning": ("UNet2DModel",),
+    "block_removal": ("UNet2DConditionModel",),
+    "depth_pruning": ("DiTTransformer2DModel", "SD3Transformer2DModel"),
+}
 
 
 def prune(teacher: nn.Module, settings: Mapping[str, Any], *, data: Dataset, process: Process) -> nn.Module:
@@ -38,6 +44,15 @@ def prune(teacher: nn.Module, settings: Mapping[str, Any], *, data: Dataset, pro
 def check_settings(settings: Mapping[str, Any], key: str = "student.pruning") -> None:
     """Raises ValueError that names the key, the value and what is allowed."""
     _way(settings, key)
+
+
+def check_teacher_of(settings: Mapping[str, Any], model_class: str) -> None:
+    """Raises ValueError for a teacher of a class that the settings' way does not cut."""
+    allowed = _CUTS[settings["how"]]
+    if model_class not in allowed:
+        raise ValueError(
+            f"student.teacher must be a {' or '.join(allowed)} for {settings['how']} but is a {model_class}"
+        )
 
 
 def _way(settings: Mapping[str, Any], key: str) -> Any:
