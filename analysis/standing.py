@@ -150,8 +150,11 @@ def cell_row(cell: CellStanding) -> tuple[str | int, ...]:
 def describe_pack(pack: PackStanding) -> str:
     seeds = ", ".join(map(str, pack.seeds))
     methods = ", ".join(pack.methods)
-    text = f"{pack.num_members} members of {pack.teacher or 'no teacher'}, seed {seeds}: {methods}"
-    return text if pack.steps is None else f"{text} (step {pack.steps} of {pack.num_steps} saved)"
+    number = f"{pack.num_members} member{'' if pack.num_members == 1 else 's'}"
+    text = f"{number} of {pack.teacher or 'no teacher'}, seed {seeds}: {methods}"
+    if pack.steps is None:
+        return text
+    return f"{text} (step {pack.steps} of {pack.num_steps} saved)" if pack.steps else f"{text} (begun)"
 
 
 def duration(seconds: float) -> str:

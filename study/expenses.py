@@ -57,12 +57,15 @@ class Expenses:
     def wall_seconds_left(self, since: datetime | None) -> float | None:
         """Seconds from now at the pace since then; None while that is not known."""
         left, span = self.seconds_left(), _span(since)
+        if left is None or not span:
+            return None
+        mean = sum(self._prices.values()) / len(self._prices)
         spent = sum(float(row["device_seconds"] or 0.0) for row in self._rows_since(since))
         spent += sum(
-            self._prices.get(pack.teacher, 0.0) * self._work(pack.teacher, pack.steps or 0) * pack.num_members
+            self._prices.get(pack.teacher, mean) * self._work(pack.teacher, pack.steps or 0) * pack.num_members
             for pack in self.running
         )
-        return left * span / spent if left is not None and span and spent else None
+        return left * span / spent if spent else None
 
     def member_steps_per_second(self, since: datetime | None) -> float | None:
         """Steps of members that finished since then, or are at a checkpoint; without `since` over the whole study."""

@@ -94,7 +94,7 @@ class _Sweep:
 
     lives: bool
     describe: str
-    started: datetime | None
+    started: datetime | None  # its first pack: teachers are made before it
     begun: Mapping[str, Mapping[str, Any]]  # packs that were begun and not ended, by pack_id
     failures: Sequence[Remark]
 
@@ -111,7 +111,8 @@ class _Sweep:
                 begun[event["pack_id"]] = event
             elif event["event"] == "pack_ended":
                 begun.pop(event["pack_id"], None)
-        started = datetime.fromisoformat(events[0]["time"]) if events else None
+        times = [event["time"] for event in events if event["event"] == "pack_started"]
+        started = datetime.fromisoformat(times[0]) if times else None
         failures = [remark for event in reversed(events) if (remark := _failure(event))]
         return cls(lives, held.describe if held else _how_it_ended(events), started, begun, failures)
 
@@ -127,7 +128,7 @@ def _failure(event: Mapping[str, Any]) -> Remark | None:
     """An exception or a lost machine, in a line."""
     when, errors = event["time"][11:19], [event.get("error"), *event.get("errors", ())]
     said = [str(error).strip().splitlines()[-1] for error in errors if error and str(error).strip()]
-    text = f": {said[0][:200]}" if said else ""
+    text = ": " + said[0].split(". ")[0][:200] if said else ""
     if event["event"] == "member_failed":
         what = "failed for good" if event["final"] else "failed and is tried again"
         return Remark(text=f"{when} {what}{text}", run_id=event["run_id"])
