@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.cells import FloatArray
 from analysis.figure_style import new_figure
+from storage import source
 
 MAX_TIMESTEPS = 4
 
@@ -33,7 +34,7 @@ class ErrorMaps:
 def read_error_maps(path: Path) -> ErrorMaps:
     """The arrays of samples/<run_id>.npz. Raises ValueError naming the file where they are not what they should be."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with np.load(source(path), allow_pickle=False) as data:
             maps = ErrorMaps(
                 np.asarray(data["timesteps"], dtype=np.int64),
                 np.asarray(data["squared_error"], dtype=np.float64),

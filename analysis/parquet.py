@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from storage import new_file
 
 _SEAL = b"sha256-of-name-and-file:"
 _UNSEALED = _SEAL + b"0" * 64
@@ -47,27 +47,13 @@ def read_table(path: Path) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """A reader sees the old file or the new one, never half: temporary name, fsync, rename, fsync of the folder."""
+    """A reader sees the old file or the new one, never half."""
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({b"seal": _UNSEALED}), buffer)
     content = buffer.getvalue()
     content = content.replace(_UNSEALED, _seal(path.stem, content))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with new_file(path) as file:
+        file.write(content)
 
 
 def _seal(name: str, unsealed: bytes) -> bytes:

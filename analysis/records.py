@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.parquet import DamagedError, read_table, write_table
+from storage import source
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "collapsed", "diverged")
@@ -83,11 +84,11 @@ EVALUATION_PROTOCOL = ("num_images", "sampler", "sampler_steps", "feature_extrac
 
 
 def runs_dir(study_dir: Path) -> Path:
-    return Path(study_dir) / "records" / "runs"
+    return study_dir / "records" / "runs"
 
 
 def curves_dir(study_dir: Path) -> Path:
-    return Path(study_dir) / "records" / "curves"
+    return study_dir / "records" / "curves"
 
 
 def write_run(study_dir: Path, row: Mapping[str, Any], curve: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -123,7 +124,7 @@ def finished_run_ids(study_dir: Path) -> set[str]:
 
 def _bundled_run_ids(path: Path) -> list[str]:
     try:
-        found: list[str] = pq.read_table(path, columns=["run_id"]).column(0).to_pylist()
+        found: list[str] = pq.read_table(source(path), columns=["run_id"]).column(0).to_pylist()
     except (pa.ArrowException, OSError, IndexError) as error:
         raise DamagedError(path, f"not a readable Parquet file: {error}") from error
     return found
@@ -171,7 +172,7 @@ def compact_runs(study_dir: Path) -> int:
     """
     singles, bundles = _row_files(study_dir)
     if not singles and len(bundles) < 2:
-        return sum(pq.read_metadata(path).num_rows for path in bundles)
+        return sum(pq.read_metadata(source(path)).num_rows for path in bundles)
     rows = read_runs(study_dir)
     held = set(rows.column("run_id").to_pylist())
     digest = hashlib.sha256("".join(sorted(held)).encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ from analysis.report_json import report_json
 from analysis.reproduce import reproduce
 from analysis.study_results import Results, compute
 from analysis.tables import csv_text, latex_table, markdown_table, stability_records, table_rows, terminal_table
+from storage import filled_folder
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,13 @@ def write_report(
     from analysis.page import render_page
     from analysis.page_tuning import terminal_lines
 
-    report_dir = Path(report_dir)
     results = compute(study_dirs, published, seed)
-    report_dir.mkdir(parents=True, exist_ok=True)
     reproduced = reproduce(results.runs, seed=seed, command=command)
-    _write_tables(results, report_dir)
-    _write(report_dir / "report.json", report_json(results, reproduced))
-    figures = draw_figures(results, report_dir / "figures")
-    _write(report_dir / "index.html", render_page(results, figures, reproduced))
+    with filled_folder(report_dir, last="index.html") as folder:
+        _write_tables(results, folder)
+        _write(folder / "report.json", report_json(results, reproduced))
+        figures = draw_figures(results, folder / "figures")
+        _write(folder / "index.html", render_page(results, figures, reproduced))
     searched = "".join(f"{line}\n" for line in terminal_lines(results.arms))
     text = f"{terminal_table(table_rows(results.entries))}\n\n{searched}{results.findings.summary}"
     return Report(text=text, index=report_dir / "index.html")

@@ -83,7 +83,7 @@ def read_studies(
     """The directories and the rows by the name of the study: its folder's, or the published table's."""
     directories: dict[str, Path | None] = {published: None} if published else {}
     runs = {published: published_runs(published)} if published else {}
-    for study_dir in map(Path, study_dirs):
+    for study_dir in study_dirs:
         table = read_runs(study_dir)
         if not len(table):
             raise ValueError(f"study_dir must hold finished members but {study_dir} has none")

@@ -13,11 +13,15 @@ import yaml
 from PIL import Image
 
 from analysis.records import check_records, curves_dir, runs_dir
+from storage import source, whole_folders
 from study.layout import checkpoints_dir, folders, samples_dir
 from trainables.damage import set_aside
 from trainables.metrics import load_features
+from trainables.resume import COMPLETE as CHECKPOINT_MARKER
 from trainables.resume import is_complete
+from trainables.students import FACTS as INITIAL_FACTS
 from trainables.students import check_initial
+from trainables.teachers import FACTS as TEACHER_FACTS
 from trainables.teachers import check_teacher
 
 
@@ -29,7 +33,8 @@ def set_aside_damaged(study_dir: Path) -> None:
     """
     for path, reason in _damage(study_dir):
         set_aside(path, study_dir, reason)
-    for path in checkpoints_dir(study_dir).glob("*/step-*"):
+    packs = checkpoints_dir(study_dir).glob("*")
+    for path in (path for pack in packs for path in whole_folders(pack, CHECKPOINT_MARKER, "step-*")):
         if not is_complete(path):
             set_aside(path, study_dir, f"{path} is not the training state that was saved")
 
@@ -43,8 +48,8 @@ def _damage(study_dir: Path) -> Iterator[tuple[Path, str]]:
     """What is to be moved, and why."""
     found = folders(study_dir)
     checks: list[tuple[Path, Callable[[Path], object]]] = [
-        *((folder, check_teacher) for folder in _visible(found.teachers)),
-        *((folder, check_initial) for folder in _visible(found.initial)),
+        *((folder, check_teacher) for folder in whole_folders(found.teachers, TEACHER_FACTS)),
+        *((folder, check_initial) for folder in whole_folders(found.initial, INITIAL_FACTS)),
         *((path, load_features) for path in _visible(found.reference)),
         *((path, _check_yaml) for path in study_dir.glob("study.yaml")),
     ]
@@ -72,10 +77,10 @@ def _reason(path: Path, check: Callable[[Path], object]) -> str | None:
 
 def _check_samples(path: Path) -> None:
     if path.suffix == ".png":
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(source(path), formats=["PNG"]) as image:
             image.load()
     elif path.suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source(path)) as archive:
             if broken := archive.testzip():
                 raise ValueError(f"{broken} in it is damaged")
 

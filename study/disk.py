@@ -3,13 +3,13 @@
 import errno
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from storage import free_bytes
 from study.config import StudyConfig
 from study.layout import folders
 from study.plan import Pack
@@ -68,10 +68,10 @@ def estimate_disk(
 
 def require_disk(study_dir: Path, need: DiskNeed) -> None:
     """Raises ValueError when the file system of the study has less room than it needs."""
-    free = shutil.disk_usage(study_dir).free
+    free = free_bytes(study_dir)
     if need.total > free:
         raise ValueError(f"study_dir={study_dir} needs {need}, but its file system has {describe_bytes(free)} left")
 
 
-def describe_bytes(num: int) -> str:
+def describe_bytes(num: float) -> str:
     return f"{num / 1e9:.1f} GB" if num >= 1e9 else f"{max(1, round(num / 1e6))} MB"

@@ -17,7 +17,7 @@ from study.cluster import Cluster
 from study.config import StudyConfig
 from study.estimate import Costs
 from study.failure import MemberFailedError
-from study.layout import checkpoints_dir, folders, ray_dir
+from study.layout import checkpoints_dir, folders, ray_storage
 from study.logs import EventLog, log_dir
 from study.metrics import PackMetrics
 from study.places import freeing_places
@@ -75,7 +75,7 @@ def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None =
         log=EventLog(logs, "worker"),
     )
     group = WorkerGroup(cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker)
-    launch = Launch(ray.put(job), group, str(ray_dir(config.study_dir)), EventLog(logs, "controller"))
+    launch = Launch(ray.put(job), group, ray_storage(config.study_dir), EventLog(logs, "controller"))
     return Job(config.study_dir, launch, board, Census(config.study, config.study_dir, board))
 
 
@@ -124,7 +124,7 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
     )
     run_config = tune.RunConfig(
         name="tune",
-        storage_path=job.launch.storage,
+        **job.launch.storage,
         verbose=0,
         stop=_StopAtFailure(),
         failure_config=tune.FailureConfig(max_failures=NO_LIMIT),

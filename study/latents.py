@@ -151,14 +151,14 @@ def _plain(argv: list[str]) -> dict[str, Any]:
 def _save(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     import safetensors.torch
 
-    from trainables.atomic import new_file
+    from storage import new_file
 
     with new_file(path) as file:
         file.write(safetensors.torch.save(dict(tensors)))
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
-    from trainables.atomic import new_file
+    from storage import new_file
 
     with new_file(path) as file:
         file.write(json.dumps(facts, indent=1).encode())

@@ -1,7 +1,11 @@
 """Where things are in a study directory (design.md, Study directory)."""
 
 from pathlib import Path
+from typing import Any
 
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from storage import filesystem, is_local, name_in_store
 from trainables.pack import Folders
 
 
@@ -24,6 +28,15 @@ def checkpoints_dir(study_dir: Path) -> Path:
 def ray_dir(study_dir: Path) -> Path:
     """What Ray keeps for itself while packs run; nothing is read from it again."""
     return checkpoints_dir(study_dir) / "ray"
+
+
+def ray_storage(study_dir: Path) -> dict[str, Any]:
+    """ray_dir as Ray's RunConfig takes it, and pickles it: our file system holds no credentials, Arrow's own would."""
+    path = ray_dir(study_dir)
+    if is_local(path):
+        return {"storage_path": str(path)}
+    store = filesystem(path)
+    return {"storage_path": name_in_store(path), "storage_filesystem": PyFileSystem(FSSpecHandler(store))}
 
 
 def report_dir(study_dir: Path) -> Path:

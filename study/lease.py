@@ -3,7 +3,8 @@
 A lease is a file <study_dir>/sweep-<token>.lease of its owner alone, into which the owner writes a new beat every
 second. Who wants the study waits until every other lease is gone or stale, makes its own, and looks once more: where
 another has come meanwhile it withdraws and begins again. Of two at least one sees the other, so two never hold it; and
-nobody's lease is ever moved by another but a stale one, so no lock or exclusive creation is asked of the file system.
+nobody's lease is ever moved by another but a stale one, so no lock, rename or exclusive creation is asked of the file
+system, and an object store will do.
 A lease is stale when its beat does not change while somebody watches, so no clocks are compared; where its process was
 on this machine and is gone, nobody needs to watch.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records import finished_run_ids
+from storage import create, is_local, made_folders, overwrite
 from study.disk import full_disk
 
 BEAT_SECONDS = 1.0
@@ -45,24 +47,22 @@ def lease(
     """
     own = study_dir / f"sweep-{secrets.token_hex(8)}.lease"
     try:
-        made = [folder for folder in (study_dir, *study_dir.parents) if not folder.exists()]
-        study_dir.mkdir(parents=True, exist_ok=True)
-        handle = _take(own, stale_seconds)
+        made = made_folders(study_dir)
+        _take(own, stale_seconds)
     except OSError as error:
         if full_disk(error):
             raise
         raise ValueError(
-            f"study_dir must be a directory that can be written but {study_dir} cannot: {error.strerror}"
+            f"study_dir must be a directory that can be written but {study_dir} cannot: {error.strerror or error}"
         ) from error
     stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(own, handle, beat_seconds, stop), daemon=True)
+    beating = threading.Thread(target=_beat, args=(own, beat_seconds, stale_seconds, stop), daemon=True)
     beating.start()
     try:
         yield
     finally:
         stop.set()
         beating.join()
-        os.close(handle)
         own.unlink(missing_ok=True)
         with suppress(OSError):
             for folder in made:
@@ -101,22 +101,15 @@ def _who(facts: Mapping[str, Any]) -> str:
     return f"{facts.get('since')} (host {facts.get('host')}, pid {facts.get('pid')})"
 
 
-def _take(own: Path, stale_seconds: float) -> int:
-    """The own lease, open for its beats. Raises ValueError as soon as the owner of another shows that it lives."""
+def _take(own: Path, stale_seconds: float) -> None:
+    """Makes the own lease. Raises ValueError as soon as the owner of another shows that it lives."""
     while True:
         stale = _wait_until_stale(own.parent, stale_seconds)
-        handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            _write(handle, 0)
-        except OSError:
-            os.close(handle)
-            own.unlink()
-            raise
+        create(own, _content(0))
         if _leases(own.parent) <= {own, *stale}:
             for path in stale:
                 path.unlink(missing_ok=True)
-            return handle
-        os.close(handle)
+            return
         own.unlink(missing_ok=True)
         time.sleep(random.uniform(0.0, 0.2))  # whom it met draws another time
 
@@ -146,23 +139,38 @@ def _leases(study_dir: Path) -> set[Path]:
     return set(study_dir.glob("sweep-*.lease"))
 
 
-def _beat(own: Path, handle: int, seconds: float, stop: threading.Event) -> None:
-    beat = 0
+def _beat(own: Path, seconds: float, stale_seconds: float, stop: threading.Event) -> None:
+    beat, last = 0, time.monotonic()
     while not stop.wait(seconds):
         beat += 1
         with suppress(OSError):  # a file system that is away for a while: the next beat tries again
-            if not own.exists():
+            if _was_taken_over(own, beat, stale_at=last + stale_seconds):
                 print(f"{own.parent} was taken over by another sweep: this one stood still", file=sys.stderr)
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
-            _write(handle, beat)
+            last = time.monotonic()
 
 
-def _write(handle: int, beat: int) -> None:
-    """Overwrites the lease in place, also when it was removed: it is of the same length at every beat."""
+def _was_taken_over(own: Path, beat: int, stale_at: float) -> bool:
+    """Beats, unless another has removed the lease meanwhile.
+
+    In an object store it may have been removed in the middle of the beat, which makes it again. Who does so makes its
+    own first; so whoever stood still looks for others after its beat, and gives way.
+    """
+    try:
+        overwrite(own, _content(beat))
+    except FileNotFoundError:
+        return True
+    if is_local(own) or time.monotonic() < stale_at or _leases(own.parent) <= {own}:
+        return False
+    own.unlink(missing_ok=True)
+    return True
+
+
+def _content(beat: int) -> bytes:
+    """Of the same length at every beat."""
     facts = {"host": socket.gethostname(), "pid": os.getpid(), "process": _process(os.getpid()), "since": _SINCE}
-    os.pwrite(handle, json.dumps({**facts, "beat": f"{beat:012d}"}).encode(), 0)
-    os.fsync(handle)  # on NFS others see it only then
+    return json.dumps({**facts, "beat": f"{beat:012d}"}).encode()
 
 
 def _process(pid: int) -> str | None:

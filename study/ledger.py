@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces import describe
+from storage import new_file
 from study.config import StudyConfig
 from study.confirm import confirm_members, recipe_members
 from study.search import ArmSearch, FinishedTrial, TeacherSearch
@@ -100,23 +102,22 @@ def _write_if_new(path: Path, content: dict[str, Any]) -> bool:
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
     if path.exists() and path.read_text() == text:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with new_file(path) as file:
+        file.write(text.encode())
     return True
 
 
 def _write_journal(path: Path, searches: Sequence[TeacherSearch]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(temporary)))
-    for search in _arms(searches):
-        source = search.optuna.study
-        study = optuna.create_study(storage=storage, study_name=search.arm.name, directions=source.directions)
-        ended = [trial for trial in source.trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
-        study.add_trials(ended)
-    temporary.replace(path)
+    with tempfile.TemporaryDirectory() as folder:  # Optuna locks and appends, which an object store cannot
+        local = Path(folder, path.name)
+        storage = JournalStorage(JournalFileBackend(str(local)))
+        for search in _arms(searches):
+            source = search.optuna.study
+            study = optuna.create_study(storage=storage, study_name=search.arm.name, directions=source.directions)
+            ended = [trial for trial in source.trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
+            study.add_trials(ended)
+        with new_file(path) as file:
+            file.write(local.read_bytes())
 
 
 def _arms(searches: Sequence[TeacherSearch]) -> list[ArmSearch]:

@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from storage import new_file
+
 MAX_LINES = 500
 MAX_FILES = 200
 MAX_TEXT = 2000  # characters of one value
@@ -102,8 +104,6 @@ def _events(study_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def _write(path: Path, text: str) -> None:
-    from trainables.atomic import new_file  # imports torch, which a process that only waits does without
-
     with new_file(path) as file:
         file.write(text.encode())
 
@@ -124,4 +124,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None  # no JSON number
-    return value
+    return value if value is None or isinstance(value, bool | int | float) else _plain(str(value))

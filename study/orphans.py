@@ -1,12 +1,12 @@
 """What killed processes leave in a study directory, and its removal when a sweep starts or ends."""
 
-import shutil
 from pathlib import Path
 
 from analysis.records import curves_dir, finished_run_ids, runs_dir
+from storage import is_there, remove_folder, remove_temporaries
 from study.layout import checkpoints_dir, folders, ray_dir, samples_dir
-from trainables.atomic import remove_temporaries
 from trainables.resume import run_ids
+from trainables.teachers import FACTS as TEACHER_FACTS
 
 
 def remove_orphans(study_dir: Path) -> None:
@@ -23,10 +23,10 @@ def remove_orphans(study_dir: Path) -> None:
 
 def _remove_checkpoints(study_dir: Path) -> None:
     root, finished, teachers = checkpoints_dir(study_dir), finished_run_ids(study_dir), folders(study_dir).teachers
-    shutil.rmtree(ray_dir(study_dir), ignore_errors=True)
+    remove_folder(ray_dir(study_dir))
     for folder in root.glob("*"):
         held = run_ids(folder)
-        if held is None or held <= finished or (teachers / folder.name).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        if held is None or held <= finished or is_there(teachers / folder.name, TEACHER_FACTS):
+            remove_folder(folder)
     if root.exists() and not any(root.iterdir()):
         root.rmdir()

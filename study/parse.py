@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from storage import location, new_file
 from study.command import one_line, option_config, require_study
 from study.config import ClusterConfig, StudyConfig
 from study.loggers.table import LOGGERS, require_loggers
@@ -47,7 +48,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     assistants = {method.assistant for method in methods if method.assistant}
     config = StudyConfig(
         study=raw["study"],
-        study_dir=_path("study_dir", raw.get("study_dir")),
+        study_dir=location("study_dir", require_text("study_dir", raw.get("study_dir"), "a path")),
         data=data,
         process=process,
         student=make_student_spec(raw, data, process),
@@ -84,10 +85,8 @@ def _require_readable(data: Dataset, extractor: str) -> None:
 
 def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
     """Writes the resolved config as study.yaml, for people and study.status; no sweep reads it back."""
-    study_dir.mkdir(parents=True, exist_ok=True)
-    temporary = study_dir / ".study.yaml.tmp"
-    temporary.write_text(yaml.safe_dump(_plain(cfg), sort_keys=False))
-    temporary.replace(study_dir / "study.yaml")
+    with new_file(study_dir / "study.yaml") as file:
+        file.write(yaml.safe_dump(_plain(cfg), sort_keys=False).encode())
 
 
 def read_study_yaml(study_dir: Path) -> StudyConfig:
@@ -150,14 +149,3 @@ def _loggers(value: Any) -> tuple[str, ...]:
         raise ValueError(f"loggers must be a list among {', '.join(LOGGERS)} but got {value!r}")
     require_loggers(value)
     return tuple(dict.fromkeys(value))
-
-
-def _path(key: str, value: Any) -> Path:
-    text = require_text(key, value, "a path")
-    if not text.isprintable():
-        raise ValueError(f"{key} must be a path of printable characters but got {text!r}")
-    try:
-        Path(text).exists()  # says no where there is nothing, and raises where there can be nothing
-    except OSError as error:
-        raise ValueError(f"{key} must be a path that there can be but got {text}: {error.strerror}") from error
-    return Path(text)

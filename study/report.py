@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from analysis.records import compact_runs
 from analysis.report import write_report
+from storage import location
 from study.command import compose, entry_point
 
 
@@ -17,8 +17,8 @@ def main(argv: list[str]) -> int:
         raise ValueError("study_dir or published must be given: study_dir=<a study's directory> or published=table6")
     if config.report_dir is None and config.study_dir is None:
         raise ValueError("report_dir must be given where there is no study_dir to put the report into")
-    study_dirs = [Path(path) for path in (config.study_dir, *config.compare) if path is not None]
-    report_dir = Path(config.report_dir or Path(config.study_dir) / "report")
+    study_dirs = [location("study_dir", str(path)) for path in (config.study_dir, *config.compare) if path is not None]
+    report_dir = location("report_dir", str(config.report_dir)) if config.report_dir else study_dirs[0] / "report"
     if config.compact:
         for study_dir in study_dirs:
             compact_runs(study_dir)

@@ -14,10 +14,10 @@ from PIL import Image
 from torchvision.utils import make_grid
 
 from analysis.records import write_run
+from storage import new_file
 from study.code_version import code_version
 from study.layout import samples_dir
 from study.logs import EventLog, log_dir
-from trainables.atomic import new_file
 from trainables.models import Size
 from trainables.pack import Folders, MemberResult
 from trainables.specs import Member, canonical_json

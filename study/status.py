@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from analysis.standing import RUNNING, terminal_status
+from storage import location, new_file
 from study.command import compose, entry_point, require_study
 
 _CLEAR = "\033[H\033[2J"
@@ -19,13 +19,12 @@ def main(argv: list[str]) -> int:
         raise ValueError("study_dir must be given: study_dir=<a study's directory>")
     if cfg.watch_seconds is not None and not (isinstance(cfg.watch_seconds, int | float) and cfg.watch_seconds > 0):
         raise ValueError(f"watch_seconds must be null or a number above 0 but got {cfg.watch_seconds!r}")
-    study_dir = Path(str(cfg.study_dir))
+    study_dir = location("study_dir", str(cfg.study_dir))
     require_study(study_dir)
 
     from analysis.status_page import render_status
     from study.layout import report_dir
     from study.standing import find_standing, planned_study
-    from trainables.atomic import new_file
 
     page = report_dir(study_dir) / "status.html"
     while True:

@@ -13,7 +13,7 @@ import os
 import secrets
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Launch:
 
     job: ray.ObjectRef
     group: WorkerGroup
-    storage: str  # absolute path of what Ray keeps while packs run
+    storage: Mapping[str, Any]  # where Ray keeps what it has while packs run: arguments of its RunConfig
     log: Callable[..., None]  # event, **facts
 
 
@@ -136,7 +136,7 @@ def _fit(trial: Trial, launch: Launch) -> None:
         ),
         run_config=ray.train.RunConfig(
             name=f"{trial.name}-{secrets.token_hex(4)}",
-            storage_path=launch.storage,
+            **launch.storage,
             failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=[_TryOnceMore(launch.log, trial.name)],

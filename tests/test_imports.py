@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("study", "trainables", "search_spaces", "analysis")
+PACKAGES = ("study", "trainables", "search_spaces", "analysis", "storage")
 FORBIDDEN = {
     "analysis": {"study", "trainables", "search_spaces", "torch", "torchvision", "ray", "diffusers", "hydra"},
     "search_spaces": {"study", "trainables", "analysis", "torch", "torchvision", "ray", "diffusers", "hydra"},
     "trainables": {"study", "analysis", "search_spaces", "hydra", "omegaconf", "optuna"},
     "study": {"tests"},
+    "storage": {"study", "trainables", "analysis", "search_spaces", "torch", "ray", "numpy", "pyarrow"},
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.atomic import new_folder
+from storage import is_there, new_folder
 from trainables.families import family_of
 from trainables.models import load_model
 from trainables.trainee import Trainee, weights_digest
@@ -57,7 +57,7 @@ def save_student(student: TrainedStudent, folder: Path) -> None:
 
 def load_student(folder: Path) -> TrainedStudent | None:
     """The student that `save_student` kept, or None. Raises ValueError when it is not what was saved."""
-    if not folder.exists():
+    if not is_there(folder, _FACTS):
         return None
     facts = read_facts(folder, _FACTS)
     check_files(folder, facts)
@@ -70,9 +70,9 @@ def load_student(folder: Path) -> TrainedStudent | None:
 
 def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any]) -> None:
     """Saves a diffusers model and a JSON file of facts under one name, atomically; an existing folder stays."""
-    if folder.exists():
+    if is_there(folder, facts_name):
         return
-    with new_folder(folder) as temporary:
+    with new_folder(folder, facts_name) as temporary:
         family_of(model).plain(model).save_pretrained(temporary, safe_serialization=True)
         files = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
         (temporary / facts_name).write_bytes(sealed({**facts, "files": files}))

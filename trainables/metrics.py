@@ -7,7 +7,6 @@ Shapes: N images, D feature dimensions, L classes of the logits.
 """
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from storage import cached, new_file
 from trainables.trainee import tensors_digest
 
 METRICS = ("fid", "is_mean", "kid", "precision_", "recall")
@@ -119,24 +119,16 @@ def compute_metrics(generated: Features, reference: Features) -> dict[str, float
 
 
 def save_features(path: Path, features: Features) -> None:
-    """Writes a safetensors file: under a temporary name, fsynced, then renamed, so that `path` is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Writes a safetensors file, whole or not at all."""
     tensors = {"features": features.features.contiguous(), "logits": features.logits.contiguous()}
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(tensors, {_DIGEST: _digest(features)}))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path) as file:
+        file.write(safetensors.torch.save(tensors, {_DIGEST: _digest(features)}))
 
 
 def load_features(path: Path) -> Features:
     """What `save_features` wrote. Raises ValueError, naming the file, where it is anything else."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(cached(path), framework="pt") as file:
             found = Features(file.get_tensor("features"), file.get_tensor("logits"))
             expected = (file.metadata() or {}).get(_DIGEST)
     except safetensors.SafetensorError as error:

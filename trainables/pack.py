@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from storage import cached
 from trainables.checkpoint import TrainedStudent, load_student, save_student
 from trainables.damage import set_aside
 from trainables.data import Dataset, DataShape, load_data
@@ -258,7 +259,7 @@ def check_pack(members: Sequence[Member]) -> None:
 
 def load_teacher(folder: Path, member: Member, device: torch.device) -> nn.Module:
     """The frozen teacher of a member's pack."""
-    teacher = load_model(folder, dtype=getattr(torch, member.train.precision))
+    teacher = load_model(cached(folder), dtype=getattr(torch, member.train.precision))
     return teacher.to(device).eval().requires_grad_(False)
 
 

@@ -74,12 +74,15 @@ def _tell_ray_train(checkpoint: Path, steps: int) -> None:
     worker looks for them there. Every rank must report, or the others wait for it.
     """
     context = ray.train.get_context()
-    pointer = Path(context.get_storage().experiment_fs_path) / f"{checkpoint.parent.name}-{checkpoint.name}"
+    storage = context.get_storage()
+    pointer = f"{storage.experiment_fs_path}/{checkpoint.parent.name}-{checkpoint.name}"
     if context.get_world_rank() == 0:
-        pointer.mkdir(exist_ok=True)
-        (pointer / "pointer.json").write_text(json.dumps({"checkpoint": str(checkpoint)}))
+        storage.storage_filesystem.create_dir(pointer)
+        with storage.storage_filesystem.open_output_stream(f"{pointer}/pointer.json") as file:
+            file.write(json.dumps({"checkpoint": str(checkpoint)}).encode())
+    reported = ray.train.Checkpoint(pointer, storage.storage_filesystem) if context.get_world_rank() == 0 else None
     ray.train.report(
         {"steps": steps},
-        checkpoint=ray.train.Checkpoint(pointer) if context.get_world_rank() == 0 else None,
+        checkpoint=reported,
         checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
     )

@@ -12,7 +12,6 @@ over.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,12 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from trainables.atomic import new_file, new_folder, remove_temporaries
+from storage import local_copy, new_file, new_folder, remove_folder, remove_temporaries
 from trainables.data.streams import Stream
 from trainables.ranks import Ranks
 from trainables.trainee import Trainee
 
-_TENSORS, _MEMBERS, _COMPLETE = "state.safetensors", "members.json", "complete.json"
+_TENSORS, _MEMBERS, COMPLETE = "state.safetensors", "members.json", "complete.json"
 _MOST_MEMBERS = "most_members.json"
 _NUM_KEPT = 2
 
@@ -59,7 +58,7 @@ class Checkpoints:
             facts = {"steps": steps, **_conditions(trainees, ranks)}
             _write(checkpoint, trainees, _stream_tensors(streams), seconds, facts)
             for old in _newest_first(self.folder)[_NUM_KEPT:]:
-                shutil.rmtree(old, ignore_errors=True)
+                remove_folder(old)
         self.written(checkpoint, steps)
 
     def restore(
@@ -79,14 +78,14 @@ class Checkpoints:
                 if is_complete(checkpoint) and _holds(checkpoint, wanted, _conditions(trainees, ranks)):
                     steps = _steps(checkpoint)
                     break
-                shutil.rmtree(checkpoint, ignore_errors=True)
+                remove_folder(checkpoint)
         steps = ranks.from_first(steps, trainees[0].device)
         if steps == 0:
             return 0, {trainee.member.train_id: 0.0 for trainee in trainees}
         return steps, _load(_path(self.folder, steps), trainees, streams)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     def most_members(self) -> int | None:
         """How many members fit the memory at once, where that was noted."""
@@ -101,7 +100,7 @@ class Checkpoints:
 def is_complete(checkpoint: Path) -> bool:
     """Whether a checkpoint has its marker, and its files are those that the marker was written for."""
     try:
-        digests = json.loads((checkpoint / _COMPLETE).read_text())
+        digests = json.loads((checkpoint / COMPLETE).read_text())
         return bool(digests == _digests(checkpoint))
     except (OSError, ValueError):
         return False
@@ -151,16 +150,17 @@ def _write(
             "seconds": seconds[train_id],
             **trainee.marks(),
         }
-    with new_folder(checkpoint) as folder:
+    with new_folder(checkpoint, COMPLETE) as folder:
         safetensors.torch.save_file(tensors, folder / _TENSORS)
         (folder / _MEMBERS).write_text(json.dumps({**facts, "members": members}))
-        (folder / _COMPLETE).write_text(json.dumps(_digests(folder)))
+        (folder / COMPLETE).write_text(json.dumps(_digests(folder)))
 
 
 def _load(checkpoint: Path, trainees: Sequence[Trainee], streams: Sequence[Stream]) -> dict[str, float]:
     members = _read(checkpoint)["members"]
     seconds = {}
-    tensors = safetensors.torch.load_file(checkpoint / _TENSORS)
+    with local_copy(checkpoint / _TENSORS) as path:
+        tensors = safetensors.torch.load_file(path)
     for trainee in trainees:
         train_id = trainee.member.train_id
         seconds[train_id] = members[train_id]["seconds"]

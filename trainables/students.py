@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from storage import cached, is_there
 from trainables.checkpoint import check_files, read_facts, save_model
 from trainables.data import DataShape, load_data
 from trainables.models import Size, build_model, count, count_model, load_model
@@ -12,14 +13,14 @@ from trainables.pruning import prune
 from trainables.specs import ModelSpec, PrunedSpec, StudentSpec
 from trainables.trainee import weights_digest
 
-_FACTS = "student.json"
+FACTS = "student.json"
 
 
 def initial_student(spec: StudentSpec, shape: DataShape, folder: Path, *, seed: int) -> nn.Module:
     """A student before its training; a pruned one is the same whatever the seed, and must be in the folder."""
     if isinstance(spec, ModelSpec):
         return build_model(spec, shape, seed=seed)
-    return load_model(folder / spec.initial_id)
+    return load_model(cached(folder / spec.initial_id))
 
 
 def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str = "cpu") -> None:
@@ -27,20 +28,20 @@ def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str 
     if is_made(spec, folder):
         return
     data = load_data(spec.teacher.data)
-    teacher = load_model(teachers / spec.teacher.teacher_id).to(torch.device(device))
+    teacher = load_model(cached(teachers / spec.teacher.teacher_id)).to(torch.device(device))
     student = prune(teacher, spec.pruning, data=data, process=spec.teacher.process).to("cpu")
     size = count_model(student, data.shape)
     facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(student)}
-    save_model(student, folder / spec.initial_id, _FACTS, facts)
+    save_model(student, folder / spec.initial_id, FACTS, facts)
 
 
 def is_made(spec: StudentSpec, folder: Path) -> bool:
-    return isinstance(spec, ModelSpec) or (folder / spec.initial_id).exists()
+    return isinstance(spec, ModelSpec) or is_there(folder / spec.initial_id, FACTS)
 
 
 def check_initial(folder: Path) -> None:
     """Raises ValueError when a pruned student that is there is not the one that was saved."""
-    check_files(folder, read_facts(folder, _FACTS))
+    check_files(folder, read_facts(folder, FACTS))
 
 
 def student_size(spec: StudentSpec, shape: DataShape, folder: Path) -> Size:
@@ -49,7 +50,7 @@ def student_size(spec: StudentSpec, shape: DataShape, folder: Path) -> Size:
         return count(spec, shape)
     if not is_made(spec, folder):
         return count(spec.teacher.model, shape)
-    facts = read_facts(folder / spec.initial_id, _FACTS)
+    facts = read_facts(folder / spec.initial_id, FACTS)
     return Size(facts["params"], facts["macs"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from trainables.atomic import new_file
+from storage import cached, is_there, new_file
 from trainables.checkpoint import check_files, read_facts, save_model, sealed
 from trainables.data import data_shape, load_data
 from trainables.evaluate import Evaluator
@@ -21,7 +21,7 @@ from trainables.resume import Checkpoints
 from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
 from trainables.trainee import tensors_digest, weights_digest
 
-_FACTS = "teacher.json"
+FACTS = "teacher.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -74,11 +74,11 @@ def make_teacher(
             )
         size = count(spec.model, data_shape(spec.data))
         facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
-        save_model(model, folder, _FACTS, {**facts, "evaluations": {}})
+        save_model(model, folder, FACTS, {**facts, "evaluations": {}})
     if checkpoints is not None:
         checkpoints.remove()
     saved = check_teacher(folder)
-    model = load_model(folder, dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
+    model = load_model(cached(folder), dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
     evaluator = Evaluator(evaluation, spec.data, spec.process, folders.reference, torch_device)
     metrics = dict(evaluator(model).metrics)
     _write_facts(folder, {**saved, "evaluations": {**saved["evaluations"], content_id(evaluation.identity()): metrics}})
@@ -120,18 +120,18 @@ def _trained(
 
 def check_teacher(folder: Path) -> dict[str, Any]:
     """What is known of a teacher that is there. Raises ValueError when it is not the one that was saved."""
-    facts = read_facts(folder, _FACTS)
+    facts = read_facts(folder, FACTS)
     check_files(folder, facts)
-    tensors = safetensors.torch.load_file(folder / _WEIGHTS)
+    tensors = safetensors.torch.load_file(cached(folder) / _WEIGHTS)
     if tensors_digest(tensors) != facts["digest"]:
         raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
     return facts
 
 
 def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    with new_file(folder / _FACTS) as file:
+    with new_file(folder / FACTS) as file:
         file.write(sealed(facts))
 
 
 def _read_facts(folder: Path) -> dict[str, Any] | None:
-    return read_facts(folder, _FACTS) if folder.exists() else None
+    return read_facts(folder, FACTS) if is_there(folder, FACTS) else None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from storage import new_folder, remove_temporaries, whole_folders
 from study.loggers.content import Row, points, results, run_name, settings, time_of
-from trainables.atomic import new_folder, remove_temporaries
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TensorBoardLogger:
 
     def written(self) -> set[str]:
         remove_temporaries(self.folder)
-        return {path.name.rpartition("-")[2] for path in self.folder.glob("*")}
+        return {path.name.rpartition("-")[2] for path in whole_folders(self.folder)}
 
     def write(self, row: Row, curve: Sequence[Row]) -> None:
         with new_folder(self.folder / run_name(row)) as folder, SummaryWriter(str(folder), flush_secs=3600) as writer:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import wandb
 
+from storage import new_folder, remove_temporaries, whole_folders
 from study.loggers.content import Row, points, results, run_name, settings
-from trainables.atomic import new_folder, remove_temporaries
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class WandbLogger:
 
     def written(self) -> set[str]:
         remove_temporaries(self.folder)
-        return {path.name.rpartition("-")[2] for path in self.folder.glob("*")}
+        return {path.name.rpartition("-")[2] for path in whole_folders(self.folder)}
 
     def write(self, row: Row, curve: Sequence[Row]) -> None:
         # Neither code, packages nor facts about the machine are put beside what the records say.

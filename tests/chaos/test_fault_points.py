@@ -14,9 +14,9 @@ from tiny_record import make_record
 from torch import nn
 
 from analysis.records import finished_run_ids, read_curve, read_runs, write_run
+from storage import new_file, remove_temporaries
 from study.sink import _write_samples
 from trainables import teachers
-from trainables.atomic import new_file, remove_temporaries
 from trainables.checkpoint import TrainedStudent, load_student, save_model, save_student
 from trainables.data import DataShape
 from trainables.models import build_model
@@ -172,7 +172,7 @@ def test_a_teacher_and_what_is_known_of_it(tmp_path: Path) -> None:
         return facts["fid"], len((folder / "diffusion_pytorch_model.safetensors").read_bytes())
 
     def save() -> None:
-        save_model(UNet2DModel(), folder, teachers._FACTS, {"fid": 1})
+        save_model(UNet2DModel(), folder, teachers.FACTS, {"fid": 1})
 
     assert check(save, read, None, (1, 7000), tmp_path) >= 6
     assert check(lambda: teachers._write_facts(folder, {"fid": 2}), read, (1, 7000), (2, 7000), folder) >= 4

@@ -107,5 +107,5 @@ def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pyte
     monkeypatch.setenv("RAY_ADDRESS", "another:1")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
     monkeypatch.setattr(trial, "_LeanTorchTrainer", Trainer)
-    trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), str(tmp_path), print))
+    trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print))
     assert found["RAY_ADDRESS"] == "this:2"

@@ -1,7 +1,5 @@
 """Images of any kind -> one uint8 array on disk, made once on a node and memory-mapped by all of its processes."""
 
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from trainables.atomic import new_folder
+from storage import new_folder, own_folder
 from trainables.checks import require_text
 
 Load = Callable[[], Image.Image]
@@ -24,7 +22,7 @@ def prepared(
     name: a content id of what the images are and how they are prepared. cache: the folder, by default one of this user
     in the system's temporary folder.
     """
-    folder = (Path(require_text("data.cache", cache, "null or a path")) if cache else _own_folder()) / name
+    folder = (Path(require_text("data.cache", cache, "null or a path")) if cache else own_folder()) / name
     shape = (num_images, 3, size, size)
     if not folder.exists():
         try:
@@ -70,12 +68,3 @@ def decode(path: Path) -> Image.Image:
                 return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"data.path: {path} cannot be read as an image: {error}") from error
-
-
-def _own_folder() -> Path:
-    """Nobody else may put something there that would be taken for images."""
-    folder = Path(tempfile.gettempdir(), f"kd-stability-study-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ValueError(f"data.cache must be given, for {folder} belongs to somebody else")
-    return folder

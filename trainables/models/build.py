@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from storage import local_copy
 from trainables.checks import require_choice
 from trainables.data.dataset import DataShape
 from trainables.families import FAMILIES
@@ -44,14 +45,15 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
         model_class = json.loads((folder / "config.json").read_text())["_class_name"]
         require_choice("_class_name", model_class, model_classes())
         model: nn.Module
-        model, found = FAMILIES[model_class].model_class.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            torch_dtype=dtype,
-            output_loading_info=True,
-        )
+        with local_copy(folder) as local:
+            model, found = FAMILIES[model_class].model_class.from_pretrained(
+                local,
+                use_safetensors=True,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                torch_dtype=dtype,
+                output_loading_info=True,
+            )
         if found["missing_keys"]:  # diffusers only warns and goes on
             raise ValueError(f"it lacks {', '.join(found['missing_keys'])}")
     except (OSError, KeyError, ValueError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.atomic import new_file, new_folder, remove_temporaries
+from storage import new_file, new_folder, remove_temporaries
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_file_is_on_the_disk_before_its_name_is(events: list[str], tmp_path: P
 
 
 def test_a_folder_is_on_the_disk_before_its_name_is(events: list[str], tmp_path: Path) -> None:
-    with new_folder(tmp_path / "parent" / "folder") as folder:
+    with new_folder(tmp_path / "parent" / "folder", "file") as folder:
         (folder / "file").write_bytes(b"content")
     assert (tmp_path / "parent" / "folder" / "file").read_bytes() == b"content"
     assert events == ["fsync file", "fsync temporary", "rename", "fsync parent"]
@@ -53,7 +53,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     full = OSError("No space left on device")
     with pytest.raises(OSError, match="No space left"), new_file(path):
         raise full
-    with pytest.raises(OSError, match="No space left"), new_folder(tmp_path / "folder"):
+    with pytest.raises(OSError, match="No space left"), new_folder(tmp_path / "folder", "file"):
         raise full
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -61,8 +61,8 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_of_two_writers_of_a_folder_the_first_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "folder"
-    with new_folder(path) as second:
-        with new_folder(path) as first:
+    with new_folder(path, "file") as second:
+        with new_folder(path, "file") as first:
             (first / "file").write_text("first")
         (second / "file").write_text("second")
     assert (path / "file").read_text() == "first"

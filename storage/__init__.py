@@ -1,0 +1,37 @@
+"""Where a study lies: a local folder, or a prefix of an object store (s3://bucket/prefix).
+
+Every place is a `Path` to the rest of the program: pathlib's own, or universal-pathlib's, which reads, lists and joins
+alike. What differs is here and nowhere else: how something comes to be whole or not at all, moves, goes away, and is
+had on the local disk for libraries that read files there. An object store has no folders and no rename, but a PUT is
+whole or not at all; so a folder is there when its marker is, the file that is uploaded last.
+
+Imports neither of the other packages; they all may import this one.
+"""
+
+from storage.atomic import new_file, new_folder, remove_temporaries
+from storage.changes import create, free_bytes, made_folders, move, overwrite, remove_folder
+from storage.copies import cached, filled_folder, local_copy, own_folder, source
+from storage.location import filesystem, is_local, is_there, location, name_in_store, whole_folders
+
+__all__ = [
+    "cached",
+    "create",
+    "filesystem",
+    "filled_folder",
+    "free_bytes",
+    "is_local",
+    "is_there",
+    "local_copy",
+    "location",
+    "made_folders",
+    "move",
+    "name_in_store",
+    "new_file",
+    "new_folder",
+    "overwrite",
+    "own_folder",
+    "remove_folder",
+    "remove_temporaries",
+    "source",
+    "whole_folders",
+]
