@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -47,20 +47,20 @@ class Census:
 
         def watch() -> None:
             while not stop.wait(_SECONDS_BETWEEN):
-                try:
-                    self.plan(source.waiting)
+                self.plan(source.waiting)
+                # Records or a cluster that are away for a moment are no reason to stop: the next look will do.
+                with suppress(Exception):
                     self.show(set(ray.get(self.board.steps.remote())))
-                except Exception:  # records or a cluster that are away for a moment: the next look will do
-                    continue
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
             yield
-            self.show(set())
         finally:
             stop.set()
             thread.join(timeout=_SECONDS_BETWEEN)
+            with suppress(Exception):
+                self.show(set())
 
     def show(self, begun: set[str]) -> None:
         """Sets all metrics now; begun: ids of packs that were begun."""

@@ -29,10 +29,14 @@ def main(argv: list[str]) -> int:
     page = report_dir(study_dir) / "status.html"
     while True:
         standing = find_standing(planned_study(study_dir))
-        with new_file(page) as file:
-            file.write(render_status(standing, cfg.watch_seconds).encode())
         clear = _CLEAR if cfg.watch_seconds is not None and sys.stdout.isatty() else ""
-        print(f"{clear}{terminal_status(standing)}\n\npage: {page}", flush=True)
+        print(f"{clear}{terminal_status(standing)}\n")
+        try:
+            with new_file(page) as file:
+                file.write(render_status(standing, cfg.watch_seconds).encode())
+            print(f"page: {page}", flush=True)
+        except OSError as error:  # somebody else's study may be read and not written
+            print(f"page: not written, {error}", flush=True)
         if cfg.watch_seconds is None or standing.state != RUNNING:
             return 0
         try:

@@ -146,6 +146,15 @@ def test_the_page_is_written_and_looked_at_again(tmp_path: Path, capsys: pytest.
     assert "0 of 4 finished" in page
 
 
+def test_a_page_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(tmp_path, *GRID)
+    (tmp_path / "report").write_text("in the way")
+    assert status.main([f"study_dir={tmp_path}"]) == 0
+    output = capsys.readouterr().out
+    assert "0 of 4 finished" in output
+    assert "page: not written" in output
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from tiny_sweep import sweep_command
 
-from analysis.records import read_runs
+from analysis.records import finished_run_ids, read_runs
 from analysis.standing import FINISHED
 from study.logs import read_events
 from study.standing import find_standing, planned_study
@@ -30,7 +30,13 @@ PROMETHEUS = shutil.which("prometheus")
 DASHBOARD = json.loads((WATCHING / "grafana_dashboard.json").read_text())
 TARGETS = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 # Methods with and without teacher, gate and features; long enough to be scraped while it trains.
-STUDY = ("teachers=[unet_16]", "methods=[diffusion_only,lift_place_feat]", "seeds=[0]", "train.steps=400")
+STUDY = (
+    "teachers=[unet_16]",
+    "methods=[diffusion_only,lift_place_feat]",
+    "seeds=[0]",
+    "train.steps=400",
+    "loggers=[tensorboard]",
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,10 @@ class TestWithPrometheus:
         assert finished == {row["run_id"]: row["fid"] for row in read_runs(watched.study_dir).to_pylist()}
         everything = "".join(path.read_text() for path in (watched.study_dir / "logs").iterdir())
         assert os.environ["RAY_AUTH_TOKEN"] not in everything
+
+    def test_a_logger_has_every_member(self, watched: Watched) -> None:
+        written = [path.name.rpartition("-")[2] for path in (watched.study_dir / "loggers" / "tensorboard").iterdir()]
+        assert set(written) == finished_run_ids(watched.study_dir)
 
     def test_the_status_is_that_of_a_finished_study(self, watched: Watched) -> None:
         standing = find_standing(planned_study(watched.study_dir))
