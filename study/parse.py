@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from storage import location, new_file
 from study.command import one_line, option_config, require_study
 from study.config import ClusterConfig, StudyConfig
-from study.loggers.table import LOGGERS, require_loggers
+from study.loggers.table import LOGGERS, require_loggers, require_place
 from study.model_config import make_student_spec, make_teacher_spec
 from study.raw import Raw, check_keys, items, make, mapping
 from study.tuning_config import KEYS, TuningConfig, make_tuning
@@ -66,6 +66,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
         loggers=_loggers(raw["loggers"]),
     )
+    require_place(config.loggers, config.study_dir)
     if not raw["dry_run"]:  # refused now, not after the first pack
         make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
         _require_readable(load_data(data), evaluation.feature_extractor)

@@ -20,7 +20,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from storage import local_copy, new_file, new_folder, remove_folder, remove_temporaries
+from storage import local_copy, new_file, new_folder, remove_folder, remove_temporaries, whole_folders
 from trainables.data.streams import Stream
 from trainables.ranks import Ranks
 from trainables.trainee import Trainee
@@ -107,8 +107,8 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def newest_steps(folder: Path) -> int:
-    """The steps of the newest checkpoint of a pack's folder, complete or not; 0 without one."""
-    return max(map(_steps, folder.glob("step-*")), default=0)
+    """The steps of the newest checkpoint of a pack's folder, damaged or not; 0 without one."""
+    return max(map(_steps, whole_folders(folder, COMPLETE, "step-*")), default=0)
 
 
 def run_ids(folder: Path) -> set[str] | None:

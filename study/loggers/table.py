@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from storage import is_local
 from trainables.checks import require_choice
 
 LOGGERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}  # and the module that it needs
@@ -32,6 +33,12 @@ def require_loggers(names: Sequence[Any]) -> None:
                 f"loggers={name} needs the package {LOGGERS[name]}, which is not installed:"
                 f" pip install 'kd-stability-study[{name}]'"
             )
+
+
+def require_place(names: Sequence[str], study_dir: Path) -> None:
+    """Raises ValueError for a logger that cannot write where the study lies."""
+    if "mlflow" in names and not is_local(study_dir):
+        raise ValueError(f"loggers=mlflow needs a study_dir on a file system but got {study_dir}")
 
 
 def open_logger(name: str, study: str, study_dir: Path) -> Logger:

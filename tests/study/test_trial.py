@@ -28,6 +28,25 @@ def test_the_second_exception_of_a_member_ends_the_trial() -> None:
         policy.after_exception(None, {0: FIRST})
 
 
+def test_what_went_wrong_is_logged_with_its_run_id() -> None:
+    events: list[tuple[str, object, object]] = []
+    policy = _TryOnceMore(
+        lambda event, **facts: events.append((event, facts.get("run_id"), facts.get("final"))), "trial"
+    )
+    policy.after_exception(None, {0: RayActorError()})
+    policy.after_exception(None, {0: FIRST})
+    policy.after_exception(None, {0: GLOO})
+    with pytest.raises(MemberError):
+        policy.after_exception(None, {0: FIRST})
+    failed = ("member_failed", FIRST.run_id)
+    assert events == [
+        ("worker_lost", None, None),
+        (*failed, False),
+        ("group_restarted", None, None),
+        (*failed, True),
+    ]
+
+
 def test_the_same_exception_in_all_ranks_is_one() -> None:
     policy = _TryOnceMore(lambda *_, **__: None, "trial")
     policy.after_exception(None, {0: FIRST, 1: FIRST})
