@@ -17,9 +17,13 @@ from study.cluster import require_reachable
 from study.command import compose
 from study.parse import study_config, write_study_yaml
 from trainables.checkpoint import load_student
+from trainables.data import DataShape
 from trainables.extractors.inception import read_tensors
 from trainables.metrics import load_features
+from trainables.models import build_model, load_model
+from trainables.models.pretrained import find_pretrained
 from trainables.resume import Checkpoints, is_complete, run_ids
+from trainables.specs import ModelSpec
 
 ROOT = Path(study.__file__).parent.parent
 SOURCES = sorted(
@@ -31,6 +35,18 @@ FORBIDDEN = {
     *("marshal.loads", "dill.loads", "shelve.open", "torch.jit.load", "pd.read_pickle"),
 }
 ONLY_WITH = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+MODEL = ModelSpec(
+    name="tiny",
+    model_class="UNet2DModel",
+    config={
+        "block_out_channels": [2],
+        "down_block_types": ["DownBlock2D"],
+        "up_block_types": ["UpBlock2D"],
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+        "add_attention": False,
+    },
+)
 
 
 def calls(path: Path) -> list[tuple[str, ast.Call]]:
@@ -93,6 +109,17 @@ def test_a_pickle_is_run_nowhere(tmp_path: Path) -> None:
     assert not sprung.exists()
     pickle.loads(trap)  # noqa: S301 (the trap works)
     assert sprung.exists()
+
+
+def test_weights_are_not_loaded_from_a_pickle_even_where_it_is_honest(tmp_path: Path) -> None:
+    shape = DataShape(image=(1, 8, 8))
+    model = build_model(MODEL, shape, seed=0)
+    model.save_pretrained(tmp_path, safe_serialization=False)
+    assert list(tmp_path.glob("*.bin"))
+    with pytest.raises(ValueError, match="does not hold a diffusers model with safetensors weights"):
+        load_model(tmp_path)
+    with pytest.raises(ValueError, match="has no safetensors weights, and others are not loaded"):
+        find_pretrained("mine", tmp_path, None, shape)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,16 @@ def test_foreign_rows_are_named(change: Callable[[Path], Path], tmp_path: Path) 
     assert [error.path for error in check_records(tmp_path)] == [path]
 
 
+@pytest.mark.parametrize("run_id", ["../../climb", "/tmp/climb", "0123456789ABCDEF", "0" * 17, ""])
+def test_a_row_is_written_under_no_other_name_than_a_run_id(run_id: str, tmp_path: Path) -> None:
+    row = make_row("out_kd", "small", 0, 31.5)
+    with pytest.raises(ValueError, match="run_id"):
+        write_run(tmp_path / "a" / "b" / "study", {**row, "run_id": run_id})
+    with pytest.raises(ValueError, match="run_id"):
+        read_curve(tmp_path, run_id)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_curve_of_another_member_is_named(tmp_path: Path) -> None:
     _, curve = write_one(tmp_path)
     other = curve.rename(curve.with_name("0123456789abcdef.parquet"))

@@ -1,19 +1,23 @@
 """Which exceptions end a trial: a member's second one, and nothing that a lost machine or too little memory causes."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
+import torch
 import torch.distributed as dist
 from ray.exceptions import RayActorError
 from ray.train import ControllerError
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from study import trial
-from study.trial import Launch, Trial, WorkerGroup, _TryOnceMore, run_trial
-from trainables.failures import DoesNotFitError, MemberError
+from study import executor, trial
+from study.searcher import PlannedPacks
+from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, _TryOnceMore, run_trial
+from trainables.failures import DoesNotFitError, MemberError, blamed_on
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
 CONFIG, LAUNCH = {"trial": Trial("name", None)}, Launch(None, WorkerGroup(1, 1.0, 0.0), "", lambda *_, **__: None)
@@ -128,3 +132,39 @@ def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pyte
     monkeypatch.setattr(trial, "_LeanTorchTrainer", Trainer)
     trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print))
     assert found["RAY_ADDRESS"] == "this:2"
+
+
+def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limits: list[int] = []
+
+    class Runs:
+        def __init__(self, *_: object, run_config: Any, **__: object) -> None:
+            limits.append(run_config.failure_config.max_failures)
+
+        def fit(self) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
+    monkeypatch.setattr(trial, "_LeanTorchTrainer", Runs)
+    launch = Launch(None, WorkerGroup(1, 1.0, 0.0), str(tmp_path), print)
+    trial._fit(Trial("name", None), launch)
+    monkeypatch.setattr(executor.tune, "Tuner", Runs)
+    monkeypatch.setattr(executor, "freeing_places", nullcontext)
+    monkeypatch.setattr(executor.tune, "with_parameters", lambda run, **_: run)
+    census = SimpleNamespace(shown=nullcontext)
+    job: Any = SimpleNamespace(launch=launch, census=census)
+    cluster: Any = SimpleNamespace(num_slots=1)
+    executor.run_trials(job, PlannedPacks([], 1), cluster)
+    assert limits == [NO_LIMIT, NO_LIMIT]
+    assert NO_LIMIT == -1  # as Ray has it
+
+
+def test_what_a_member_raises_names_it_and_what_nobody_is_to_blame_for_passes() -> None:
+    one: Any = SimpleNamespace(run_id="a" * 16)
+    with pytest.raises(MemberError, match="KeyError: 'x'") as caught, blamed_on(one):
+        raise KeyError("x")
+    assert caught.value.run_id == one.run_id
+    for error in (torch.OutOfMemoryError("full"), GLOO, DoesNotFitError("4 members")):
+        with pytest.raises(type(error)) as passed, blamed_on(one):
+            raise error
+        assert passed.value is error
