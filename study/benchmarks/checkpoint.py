@@ -64,7 +64,7 @@ def _measured(pack: Sequence[Member], every_steps: int | None, options: Options)
     assert spec is not None
     data = load_data(pack[0].data)
     teacher = build_model(spec.model, data.shape, seed=0).to(options.device).eval().requires_grad_(False)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as folder:
             checkpoints = _Timed(Path(folder, "pack"), every_steps)
