@@ -33,8 +33,8 @@ def dashboard_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster_address(cluster_dir: Path, dashboard_url: str) -> Iterator[str]:
-    """The address of a running cluster with two CPUs, stopped at the end; clients of this process share its token."""
+def cluster_address(cluster_dir: Path, dashboard_url: str, bucket: str) -> Iterator[str]:
+    """The address of a running cluster with two CPUs, which reaches the bucket; clients here share its token."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ |= {"RAY_metrics_report_interval_ms": "1000"}  # metrics are seen after a second in place of ten
     port = _free_port()
