@@ -1,0 +1,57 @@
+"""Every experiment of the paper in miniature, from the sweep to the report, by the code of the paper's scale."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.records import read_runs
+from study import plan
+from study.command import compose, option_names
+from study.parse import study_config
+
+pytestmark = pytest.mark.full
+EXPERIMENTS = option_names("experiment")
+# In one process, which imports torch and diffusers once.
+RUN_ALL = """
+import sys
+from study.sweep import main
+for name in sys.argv[3:]:
+    where = [f"study_dir={sys.argv[1]}/{name}", f"cluster.address={sys.argv[2]}"]
+    assert main([f"+experiment={name}", "scale=tiny", *where]) == 0, name
+"""
+
+
+@pytest.fixture(scope="module")
+def studies(cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("experiments")
+    command = [sys.executable, "-c", RUN_ALL, str(root), cluster_address, *EXPERIMENTS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=dict(os.environ))
+    assert result.returncode == 0, result.stderr[-4000:]
+    return root
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_member_has_its_row_its_student_and_its_place_in_the_report(name: str, studies: Path) -> None:
+    from trainables.models import load_model
+    from trainables.trainee import weights_digest
+
+    study_dir = studies / name
+    config = study_config(compose("config", [f"+experiment={name}", "scale=tiny", f"study_dir={study_dir}"]))
+    planned = {member.run_id: member for member in plan.members(config)}
+    rows = read_runs(study_dir).to_pylist()
+    assert {row["run_id"] for row in rows} == set(planned)
+    for row in rows:
+        assert row["status"] in ("ok", "collapsed")
+        assert row["fid"] > 0
+        assert row["student_params"] < row["teacher_params"] if row["teacher"] else row["student_params"] > 0
+        student = load_model(study_dir / "students" / row["train_id"])
+        assert weights_digest(student) == row["weights_digest"]
+        assert sum(parameter.numel() for parameter in student.parameters()) == row["student_params"]
+    with (study_dir / "report" / "stability.csv").open() as file:
+        cells = {(cell["teacher"], cell["method"]) for cell in csv.DictReader(file)}
+    assert len(cells) == len({(row["teacher"], row["method"], row["group_size"]) for row in rows})
+    assert (study_dir / "report" / "index.html").stat().st_size > 1000
