@@ -62,7 +62,7 @@ def require_reachable(config: ClusterConfig) -> None:
                 file=sys.stderr,
             )
     elif config.address != "auto":  # ray.init would try again for half a minute
-        host, _, port = config.address.removeprefix("ray://").rpartition(":")
+        host, _, port = config.address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:

@@ -16,7 +16,7 @@ from trainables.process import Process
 from trainables.specs import EvaluationSpec, StudentSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
-_ADDRESS = re.compile(r"(local|auto|(ray://)?[A-Za-z0-9_.\-]+:[0-9]{1,5}|(ray://)?\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
+_ADDRESS = re.compile(r"(local|auto|[A-Za-z0-9_.\-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
 _HOST = re.compile(r"[A-Za-z0-9_.:\-]{1,255}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,63}\Z")
 
@@ -32,7 +32,12 @@ class ClusterConfig:
     dashboard_host: str
 
     def __post_init__(self) -> None:
-        allowed = "local, auto, host:port or ray://host:port"
+        allowed = "local, auto or host:port"
+        if str(self.address).startswith("ray://"):
+            raise ValueError(
+                f"cluster.address must be {allowed} but got {self.address!r}: Ray's client cannot run a study;"
+                " submit it there: ray job submit --working-dir . -- python -m study.sweep cluster.address=auto"
+            )
         if not _ADDRESS.match(require_text("cluster.address", self.address, allowed)):
             raise ValueError(f"cluster.address must be {allowed} but got {self.address!r}")
         require_whole("cluster.num_workers", self.num_workers, 1)

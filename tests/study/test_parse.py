@@ -48,6 +48,7 @@ BAD = [
     ("protocol=search protocol.teacher=unet_1", "protocol.teacher"),
     ("protocol=search search_space=nowhere", "search_space"),
     ("cluster.num_workers=0", "cluster.num_workers"),
+    ("cluster.address=ray://head:10001", "ray job submit"),
     ("cluster.num_workers=3", "train.batch_size"),
     ("pack.max_members=0", "pack.max_members"),
     ("collapse_fid=0", "collapse_fid"),
