@@ -55,7 +55,7 @@ def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, proces
     require_name(f"{key}.name", settings.get("name"))
     root = Path(require_text(f"{key}.folder", settings["folder"], "a path"))
     found = find_pretrained(settings["name"], root, settings.get("subfolder"), data_shape(data))
-    if found.process is not None and found.process != process:
+    if found.process is not None and not found.process.trains_like(process):
         raise ValueError(
             f"process={process.scheduler} {dict(process.config)} is not that of teacher {settings['name']}, which was"
             f" trained with {found.process.scheduler} {dict(found.process.config)}; say so in process"

@@ -66,3 +66,16 @@ def test_the_engine_runs_without_ray_and_hydra() -> None:
     loaded = modules_after("import trainables.pack, trainables.teachers")
     assert "diffusers" in loaded
     assert loaded & {"ray", "hydra", "omegaconf", "optuna", "study", "analysis"} == set()
+
+
+BACKBONES = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel", "SD3Transformer2DModel")
+
+
+def test_no_file_knows_more_than_one_backbone() -> None:
+    """So that adding one touches trainables/families (and its conf) alone."""
+    assert sources("trainables")
+    for path in [*sources("trainables"), *sources("study")]:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        said = {node.id for node in nodes if isinstance(node, ast.Name)}
+        said |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert len(said & set(BACKBONES)) <= 1, f"{path}: {said & set(BACKBONES)}"

@@ -81,6 +81,15 @@ class Process:
     def identity(self) -> dict[str, Any]:
         return {"scheduler": self.scheduler, "config": dict(self.config)}
 
+    def trains_like(self, other: "Process") -> bool:
+        """Whether both ask the same of a model. Configs that differ may do so in sampling alone, or in defaults."""
+        if (self.scheduler, self.num_timesteps) != (other.scheduler, other.num_timesteps):
+            return False
+        if self.is_flow:
+            return torch.equal(self._sigmas, other._sigmas)
+        mine, others = (process._scheduler.config.prediction_type for process in (self, other))
+        return mine == others and torch.equal(self.alphas_cumprod, other.alphas_cumprod)
+
     def noised(self, x_0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """x_t (B, C, H, W) of timesteps t (B,)."""
         if not self.is_flow:

@@ -104,3 +104,16 @@ def test_a_flow_sampler_told_the_true_velocity_ends_in_x_0() -> None:
 def test_what_is_no_process_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_configs_that_differ_in_sampling_alone_train_alike() -> None:
+    linear = Process()
+    assert linear.trains_like(Process(config={**linear.config, "clip_sample": True}))
+    assert Process(config={"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02}).trains_like(linear)
+    assert not linear.trains_like(Process(config={**linear.config, "beta_end": 0.03}))
+    assert not linear.trains_like(Process(config={**linear.config, "prediction_type": "v_prediction"}))
+    assert not linear.trains_like(Process(config={**linear.config, "num_train_timesteps": 500}))
+    flow = Process(scheduler="FlowMatchEulerDiscreteScheduler", config={"shift": 3.0})
+    assert not linear.trains_like(flow)
+    assert flow.trains_like(Process(scheduler=flow.scheduler, config={"shift": 3.0, "num_train_timesteps": 1000}))
+    assert not flow.trains_like(Process(scheduler=flow.scheduler, config={"shift": 1.0}))

@@ -24,4 +24,11 @@ def _call(
     return model(x_t, time, encoder_hidden_states=condition[TEXT], return_dict=False)[0]  # type: ignore[no-any-return]
 
 
-FAMILY = Family(model_class=UNet2DConditionModel, config=_config, call=_call, blocks=block_names, pair=pair_blocks)
+FAMILY = Family(
+    model_class=UNet2DConditionModel,
+    config=_config,
+    call=_call,
+    blocks=block_names,
+    pair=pair_blocks,
+    cut_by=("block_removal",),
+)

@@ -61,6 +61,7 @@ FAMILY = Family(
     call=_call,
     blocks=_layers,
     layers=_layers,
+    cut_by=("depth_pruning",),
     prepare=_prepare,
     plain=_plain,
 )

@@ -49,6 +49,7 @@ class Family:
     in the order of definition.
     pair: names of student and teacher blocks or layers -> pairs of them.
     feature: the activation among what such a module returns.
+    cut_by: the ways of trainables/pruning that cut students from such a model.
     prepare: changes a model after it was built (fresh) or loaded. plain: the model as diffusers can save it.
     """
 
@@ -60,5 +61,6 @@ class Family:
     layers: Names = _none
     pair: Callable[[list[str], list[str]], list[tuple[str, str]]] = pair_evenly
     feature: Callable[[Any], torch.Tensor] = _first
+    cut_by: tuple[str, ...] = ()
     prepare: Callable[[Any, bool], None] = _nothing
     plain: Callable[[Any], Any] = _itself

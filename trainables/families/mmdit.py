@@ -44,5 +44,6 @@ FAMILY = Family(
     call=_call,
     blocks=_layers,
     layers=_layers,
+    cut_by=("depth_pruning",),
     feature=_image_tokens,
 )

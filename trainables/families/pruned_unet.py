@@ -41,7 +41,7 @@ class PrunedUNet2DModel(UNet2DModel):  # type: ignore[misc]
         return set(UNet2DModel._get_init_keys(UNet2DModel)) | {"widths"}
 
 
-FAMILY = replace(unet.FAMILY, model_class=PrunedUNet2DModel)
+FAMILY = replace(unet.FAMILY, model_class=PrunedUNet2DModel, cut_by=())
 
 
 def widths_of(model: nn.Module, original: nn.Module) -> dict[str, list[int]]:

@@ -58,4 +58,5 @@ FAMILY = Family(
     sub_blocks=sub_block_names,
     blocks=block_names,
     pair=pair_blocks,
+    cut_by=("diff_pruning",),
 )

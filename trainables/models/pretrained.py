@@ -16,7 +16,8 @@ from trainables.process import DIFFUSION, FLOW, Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec
 
 _SUBFOLDERS = ("unet", "transformer")  # of a pipeline's directory
-_SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "trained_betas")
+_SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+_SCHEDULE += ("prediction_type", "rescale_betas_zero_snr")
 _FLOW = ("num_train_timesteps", "shift")
 
 
@@ -63,7 +64,7 @@ def fetch(spec: TeacherSpec) -> Path:
     if pretrained.folder is not None:
         return Path(pretrained.folder)
     found = find_pretrained(spec.name, _from_hub(pretrained), pretrained.subfolder, data_shape(spec.data))
-    if found.process not in (None, spec.process):
+    if found.process is not None and not found.process.trains_like(spec.process):
         raise ValueError(f"teacher {spec.name} was trained with {found.process}, not with {spec.process}")
     theirs, ours = (count(model, data_shape(spec.data)) for model in (found.model, spec.model))
     if theirs != ours:
@@ -124,8 +125,8 @@ def _from_hub(pretrained: Pretrained) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     assert pretrained.hub is not None
-    folder = pretrained.subfolder or "."
-    patterns = [f"{folder}/*.json", f"{folder}/*.safetensors", "scheduler/*.json"]
+    folder = f"{pretrained.subfolder}/" if pretrained.subfolder else ""
+    patterns = [f"{folder}*.json", f"{folder}*.safetensors", "scheduler/*.json"]
     try:
         return Path(snapshot_download(pretrained.hub, revision=pretrained.revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

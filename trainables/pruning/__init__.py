@@ -12,6 +12,7 @@ from torch import nn
 
 from trainables.checks import require_choice
 from trainables.data import Dataset
+from trainables.families import FAMILIES
 from trainables.process import Process
 from trainables.pruning.block_removal import BlockRemoval
 from trainables.pruning.depth_pruning import DepthPruning
@@ -21,12 +22,6 @@ WAYS: dict[str, Any] = {
     "diff_pruning": DiffPruning,
     "block_removal": BlockRemoval,
     "depth_pruning": DepthPruning,
-}
-# What each can cut: diffusers model classes.
-_CUTS = {
-    "diff_pruning": ("UNet2DModel",),
-    "block_removal": ("UNet2DConditionModel",),
-    "depth_pruning": ("DiTTransformer2DModel", "SD3Transformer2DModel"),
 }
 
 
@@ -48,7 +43,7 @@ def check_settings(settings: Mapping[str, Any], key: str = "student.pruning") ->
 
 def check_teacher_of(settings: Mapping[str, Any], model_class: str) -> None:
     """Raises ValueError for a teacher of a class that the settings' way does not cut."""
-    allowed = _CUTS[settings["how"]]
+    allowed = [name for name, family in FAMILIES.items() if settings["how"] in family.cut_by]
     if model_class not in allowed:
         raise ValueError(
             f"student.teacher must be a {' or '.join(allowed)} for {settings['how']} but is a {model_class}"
