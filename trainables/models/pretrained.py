@@ -16,8 +16,8 @@ from trainables.process import DIFFUSION, FLOW, Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec
 
 _SUBFOLDERS = ("unet", "transformer")  # of a pipeline's directory
-_SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-_SCHEDULE += ("prediction_type", "rescale_betas_zero_snr")
+_BETAS = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
+_SCHEDULE = ("num_train_timesteps", *_BETAS, "prediction_type")
 _FLOW = ("num_train_timesteps", "shift")
 
 
