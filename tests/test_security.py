@@ -27,7 +27,9 @@ from trainables.specs import ModelSpec
 
 ROOT = Path(study.__file__).parent.parent
 SOURCES = sorted(
-    path for name in ("study", "trainables", "analysis", "search_spaces") for path in (ROOT / name).rglob("*.py")
+    path
+    for name in ("study", "trainables", "analysis", "search_spaces", "storage")
+    for path in (ROOT / name).rglob("*.py")
 )
 FORBIDDEN = {
     *("eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load"),

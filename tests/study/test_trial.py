@@ -146,7 +146,7 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
 
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
     monkeypatch.setattr(trial, "_LeanTorchTrainer", Runs)
-    launch = Launch(None, WorkerGroup(1, 1.0, 0.0), str(tmp_path), print)
+    launch = Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print)
     trial._fit(Trial("name", None), launch)
     monkeypatch.setattr(executor.tune, "Tuner", Runs)
     monkeypatch.setattr(executor, "freeing_places", nullcontext)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from storage import own_folder
 from study import latents as latents_command
 from trainables.data import load_data, make_data
 from trainables.data.prepare import fit
@@ -122,6 +124,25 @@ def test_a_folder_without_images_and_a_broken_image_are_named(folder: Path, tmp_
     with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image"):
         of_folder(folder).load()
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_an_image_that_would_fill_the_memory_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = min(picture(0).size) ** 2
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels - 1)  # Pillow itself only warns up to twice as many
+    with pytest.raises(ValueError, match=r"cannot be read as an image: .* decompression bomb"):
+        of_folder(folder).load()
+
+
+def test_images_of_somebody_else_are_not_taken_for_prepared_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = own_folder()
+    assert own.stat().st_mode & 0o077 == 0
+    own.rename(tmp_path / "elsewhere")
+    own.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="belongs to somebody else"):
+        own_folder()
 
 
 def test_a_data_set_saved_by_datasets(tmp_path: Path) -> None:
