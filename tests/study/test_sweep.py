@@ -1,7 +1,6 @@
 """The sweep as a user runs it, in miniature, on a real cluster."""
 
 import csv
-import os
 import shutil
 import signal
 import subprocess
@@ -53,14 +52,6 @@ def test_a_row_comes_with_its_curve_student_and_samples(study: Path) -> None:
             assert row["capacity_gap"] == row["teacher_params"] / row["student_params"]
             assert row["teacher_fid"] > 0
             assert row["student_teacher_distance"] > 0
-
-
-def test_no_secret_of_the_environment_is_in_what_the_sweep_wrote(study: Path, cluster_dir: Path) -> None:
-    secret = os.environ["RAY_AUTH_TOKEN"]  # the sweep had it: it could not have joined the cluster
-    files = [path for folder in (study, cluster_dir) for path in folder.rglob("*") if path.is_file()]
-    assert len(files) > 20
-    assert [path for path in files if secret.encode() in path.read_bytes()] == []
-    assert secret not in str(read_runs(study).to_pylist())  # in the files it would be compressed
 
 
 def test_nothing_is_left_over(study: Path) -> None:
