@@ -1,12 +1,16 @@
 """Starts Ray here or joins a running cluster, and says how many worker groups fit."""
 
 import logging
+import math
 import os
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
@@ -14,6 +18,7 @@ from study.config import LOCAL, ClusterConfig
 from study.worker_environment import MEMORY, RAY
 
 _CONNECT_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -21,9 +26,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Cluster:
     """A cluster that is connected: how many worker groups run at once, what memory a worker has, the dashboard."""
 
-    num_slots: int
+    num_slots: int  # when it was connected
     worker_memory_bytes: float  # of its GPU where it has one
     dashboard_url: str | None
+    spans_nodes: bool
+    live_slots: Callable[[], int]  # how many worker groups it holds now
 
 
 @contextmanager
@@ -44,9 +51,13 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
+    if threading.current_thread() is threading.main_thread():  # Ray has put its own there: an exit without a word
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        resources = ray.cluster_resources()
-        yield Cluster(count_slots(config, resources), _worker_memory_bytes(config, resources), _dashboard_url(context))
+        slots = count_slots(config, _nodes())
+        memory = _worker_memory_bytes(config, ray.cluster_resources())
+        live = _LiveSlots(config, slots.spans_nodes)
+        yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
     finally:
         ray.shutdown()
 
@@ -54,7 +65,7 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
 def require_reachable(config: ClusterConfig) -> None:
     """Raises ValueError when this machine is too small for one pack, or where no cluster answers; starts nothing."""
     if config.address == LOCAL:
-        count_slots(config, {"CPU": os.cpu_count() or 1, "GPU": float(_num_local_gpus())})
+        count_slots(replace(config, memory_gb_per_worker=0.0), [_this_machine()])
         if config.dashboard_host not in _LOOPBACK:
             print(
                 f"warning: cluster.dashboard_host={config.dashboard_host} opens the dashboard to other machines"
@@ -69,16 +80,64 @@ def require_reachable(config: ClusterConfig) -> None:
             raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
 
 
-def count_slots(config: ClusterConfig, resources: dict[str, float]) -> int:
-    """How many worker groups fit the resources at once. Raises ValueError, with the sum, when none does."""
-    need = {"CPU": config.num_workers * config.cpus_per_worker, "GPU": config.num_workers * config.gpus_per_worker}
-    slots = min(int(resources.get(kind, 0) / amount) for kind, amount in need.items() if amount > 0)
-    if slots < 1:
+@dataclass(frozen=True)
+class Slots:
+    """How many packs run at once. spans_nodes: a pack does not fit any one node."""
+
+    number: int
+    spans_nodes: bool
+
+
+def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> Slots:
+    """How many worker groups fit the nodes at once, counted node by node: a worker is never divided between nodes.
+
+    nodes: the resources of each. A pack stays on one node where any node holds it whole, and spans nodes where none
+    does. Raises ValueError, with what is asked for and what there is, when it can never be placed.
+    """
+    need = _worker_resources(config)
+    workers = [min(int(node.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items()) for node in nodes]
+    whole = sum(number // config.num_workers for number in workers)
+    number = whole or sum(workers) // config.num_workers
+    if number < 1:
+        asked, largest = _describe(need), [_describe({kind: node.get(kind, 0.0) for kind in need}) for node in nodes]
+        found = ", ".join(f"{largest.count(one)} x ({one})" for one in dict.fromkeys(largest)) or "none"
         raise ValueError(
-            f"cluster.num_workers={config.num_workers} needs {need['CPU']:g} CPUs and {need['GPU']:g} GPUs"
-            f" for one pack, but the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
+            f"cluster.num_workers={config.num_workers} workers of {asked} each can never be placed: there is room for"
+            f" {sum(workers)} on the cluster's nodes: {found}"
         )
-    return slots
+    return Slots(number, spans_nodes=not whole)
+
+
+def _worker_resources(config: ClusterConfig) -> dict[str, float]:
+    need = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker, "memory": config.memory_gb_per_worker * 1e9}
+    return {kind: amount for kind, amount in need.items() if amount > 0}
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{amount / 1e9:.3g} GB" if kind == "memory" else f"{amount:g} {kind}s" for kind, amount in resources.items()
+    )
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+class _LiveSlots:
+    """How many packs the cluster holds now: nodes that join count, nodes that left do not; looked at every 5 s."""
+
+    def __init__(self, config: ClusterConfig, spans_nodes: bool) -> None:
+        self._config, self._spans_nodes, self._looked, self._number = config, spans_nodes, -math.inf, 0
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                found = count_slots(self._config, _nodes())
+                self._number = 0 if found.spans_nodes and not self._spans_nodes else found.number
+            except ValueError:
+                self._number = 0  # until a node comes back, nothing is begun
+        return self._number
 
 
 def _worker_memory_bytes(config: ClusterConfig, resources: dict[str, float]) -> float:
@@ -92,6 +151,10 @@ def _gpu_memory_bytes() -> int:
     import torch
 
     return torch.cuda.get_device_properties(0).total_memory
+
+
+def _this_machine() -> dict[str, float]:
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(_num_local_gpus())}
 
 
 def _num_local_gpus() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -137,6 +138,7 @@ def require_study(study_dir: Path) -> None:
 
 def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
     """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what stops a job is treated like Ctrl-C
     try:
         sys.exit(main(sys.argv[1:]))
     except ValueError as error:

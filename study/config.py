@@ -30,6 +30,7 @@ class ClusterConfig:
     cpus_per_worker: float
     gpus_per_worker: float
     dashboard_host: str
+    memory_gb_per_worker: float = 0.0  # of the node; 0: not counted
 
     def __post_init__(self) -> None:
         allowed = "local, auto or host:port"
@@ -43,6 +44,7 @@ class ClusterConfig:
         require_whole("cluster.num_workers", self.num_workers, 1)
         require_number("cluster.cpus_per_worker", self.cpus_per_worker, above=0)
         require_number("cluster.gpus_per_worker", self.gpus_per_worker, at_least=0)
+        require_number("cluster.memory_gb_per_worker", self.memory_gb_per_worker, at_least=0)
         require_text("cluster.dashboard_host", self.dashboard_host, "an address such as 127.0.0.1")
         if not _HOST.match(self.dashboard_host):
             raise ValueError(
@@ -71,6 +73,7 @@ class StudyConfig:
     checkpoint_every_steps: int | None  # None: no checkpoints
     collapse_fid: float
     cluster: ClusterConfig
+    max_device_hours: float | None = None  # when the records hold as many, nothing more is begun
     loggers: tuple[str, ...] = ()  # where finished members are shown too (study/loggers)
 
     def __post_init__(self) -> None:
@@ -91,6 +94,8 @@ class StudyConfig:
         self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
         require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
         require_number("collapse_fid", self.collapse_fid, above=0)
+        if self.max_device_hours is not None:
+            require_number("max_device_hours", self.max_device_hours, above=0)
         if self.train.batch_size % self.cluster.num_workers:
             raise ValueError(
                 f"train.batch_size must be a multiple of cluster.num_workers ({self.cluster.num_workers})"

@@ -11,8 +11,8 @@ from typing import Any
 import ray
 from ray import tune
 from ray.actor import ActorHandle
-from ray.tune.execution import class_cache
 
+from analysis.records import read_runs
 from study.census import Census
 from study.cluster import Cluster
 from study.config import StudyConfig
@@ -25,7 +25,7 @@ from study.places import freeing_places
 from study.plan import Pack
 from study.progress import bar, describe_packs, make_board, report
 from study.schedule import schedule
-from study.searcher import PackSearcher, PackSource, PlannedPacks
+from study.searcher import PackSearcher, PackSource, PlannedPacks, WithinBudget
 from study.sink import RecordSink
 from study.teacher_tasks import TeacherTasks
 from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, run_trial
@@ -36,8 +36,6 @@ from trainables.students import student_size
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
 _DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
-# Tune would copy credentials into runtime environments, which Ray logs. Nodes have their own in their environment.
-class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,11 @@ class Job:
     launch: Launch
     board: ActorHandle
     census: Census
+    max_device_hours: float | None = None
+
+
+class BudgetSpentError(RuntimeError):
+    """The study's device-hours are used up before its members are there."""
 
 
 def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> RecordSink:
@@ -63,8 +66,10 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
     )
 
 
-def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None) -> Job:
-    """The job of a study. phases: as in make_sink."""
+def make_job(
+    config: StudyConfig, phase: str, phases: Mapping[str, str] | None = None, *, spans_nodes: bool = False
+) -> Job:
+    """The job of a study. phases: as in make_sink. spans_nodes: a pack fits no node, so that it must be divided."""
     cluster, board = config.cluster, make_board()
     logs = log_dir(config.study_dir.absolute())
     job = PackJob(
@@ -77,9 +82,10 @@ def make_job(config: StudyConfig, phase: str, phases: Mapping[str, str] | None =
         watch=PackMetrics(config.study),
         log=EventLog(logs, "worker"),
     )
-    group = WorkerGroup(cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker)
+    asks = (cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker, cluster.memory_gb_per_worker)
+    group = WorkerGroup(*asks, placement_strategy="PACK" if spans_nodes else "STRICT_PACK")
     launch = Launch(ray.put(job), group, ray_storage(config.study_dir), EventLog(logs, "controller"))
-    return Job(config.study_dir, launch, board, Census(config.study, config.study_dir, board))
+    return Job(config.study_dir, launch, board, Census(config.study, config.study_dir, board), config.max_device_hours)
 
 
 def run_packs(
@@ -99,17 +105,19 @@ def run_packs(
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
     total += sum(spec.num_steps for spec in teachers.specs) if teachers else 0
     with bar(job.board, partial(describe_packs, packs, teachers, job.study_dir), total=total, unit="step"):
-        run_trials(job, PlannedPacks(planned, cluster.num_slots, teachers), cluster)
+        run_trials(job, PlannedPacks(planned, cluster.live_slots, teachers), cluster)
         if teachers is not None:
             teachers.wait()
 
 
 def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
-    """Runs one Tune trial for every share of packs of the source, until it is exhausted.
+    """Runs one Tune trial for every share of packs of the source, until it is exhausted or the budget is spent.
 
     A lost driver is replaced without limit. The first trial that failed stops the others: raises MemberFailedError, or
-    RuntimeError where no member is to blame.
+    RuntimeError where no member is to blame, BudgetSpentError where packs are left.
     """
+    if job.max_device_hours is not None:
+        source = WithinBudget(source, partial(device_hours, job.study_dir), job.max_device_hours)
     members: dict[str, Member] = {}
 
     def make_trial(packs: Sequence[Pack]) -> Trial:
@@ -119,8 +127,7 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
 
     tune_config = tune.TuneConfig(
         num_samples=-1,
-        search_alg=PackSearcher(source, make_trial),
-        max_concurrent_trials=cluster.num_slots,
+        search_alg=PackSearcher(source, make_trial, cluster.live_slots),  # it says how many run at once
         reuse_actors=True,
         trial_name_creator=_trial_name,
         trial_dirname_creator=_trial_name,
@@ -140,6 +147,17 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
         if failed["run_id"] is None:
             raise RuntimeError(failed["error"])
         raise MemberFailedError(members[failed["run_id"]], failed["error"])
+    if isinstance(source, WithinBudget) and source.over and source.waiting:
+        raise BudgetSpentError(
+            f"max_device_hours={job.max_device_hours:g} is spent ({device_hours(job.study_dir):.3g} device-hours are in"
+            " the records); nothing more was begun"
+        )
+
+
+def device_hours(study_dir: Path) -> float:
+    """Of all members that have a row."""
+    seconds: list[float] = read_runs(study_dir).column("device_seconds").to_pylist()
+    return sum(seconds) / 3600
 
 
 class _StopAtFailure(tune.Stopper):  # type: ignore[misc]

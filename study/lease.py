@@ -64,6 +64,7 @@ def lease(
         stop.set()
         beating.join()
         own.unlink(missing_ok=True)
+        _cancelled(own).unlink(missing_ok=True)
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
@@ -95,6 +96,23 @@ def holder(study_dir: Path, patience_seconds: float = 4.0) -> Holder | None:
                 return Holder(True, f"a sweep runs there since {_who(_facts(now))}")
     said = ", ".join(_who(_facts(content)) for content in first.values())
     return Holder(False, f"the sweep of {said} shows no life since {patience_seconds:.0f} s")
+
+
+def ask_to_stop(study_dir: Path) -> None:
+    """Asks whoever holds the study directory to stop, wherever it runs: it is interrupted at its next beat."""
+    for own in _leases(study_dir):
+        if not _is_gone(_read(own)) and not _cancelled(own).exists():
+            create(_cancelled(own), b"")
+
+
+def is_held(study_dir: Path) -> bool:
+    """Whether there is a lease whose owner is not known to be gone."""
+    return any(not _is_gone(_read(own)) for own in _leases(study_dir))
+
+
+def _cancelled(own: Path) -> Path:
+    """What the owner of the lease looks for at every beat."""
+    return own.with_suffix(".cancel")
 
 
 def _who(facts: Mapping[str, Any]) -> str:
@@ -149,6 +167,10 @@ def _beat(own: Path, seconds: float, stale_seconds: float, stop: threading.Event
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
             last = time.monotonic()
+            if _cancelled(own).exists():
+                print("\nstopped by study.cancel", file=sys.stderr)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
 
 
 def _was_taken_over(own: Path, beat: int, stale_at: float) -> bool:

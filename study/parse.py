@@ -63,6 +63,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         max_members=mapping(raw, "pack")["max_members"],
         checkpoint_every_steps=mapping(raw, "pack")["checkpoint_every_steps"],
         collapse_fid=raw["collapse_fid"],
+        max_device_hours=raw["max_device_hours"],
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
         loggers=_loggers(raw["loggers"]),
     )

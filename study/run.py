@@ -118,7 +118,7 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
             if not is_made(config.student, folders(config.study_dir).initial):
                 make_initial_student(config)
             if config.tuning is None:
-                job = make_job(config, "grid")
+                job = make_job(config, "grid", spans_nodes=cluster.spans_nodes)
                 run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board))
             else:
                 make_teachers(config)

@@ -51,7 +51,7 @@ class PlannedPacks:
     def __init__(
         self,
         shares: Sequence[Sequence[Pack]],
-        num_slots: int = 1,
+        num_slots: Callable[[], int] = lambda: 1,
         teachers: TeachersInTheMaking | None = None,
     ) -> None:
         self._left, self._num_slots, self._teachers = list(shares), num_slots, teachers
@@ -80,20 +80,47 @@ class PlannedPacks:
         teachers = self._teachers
         if teachers is None:
             return True
-        is_free = self._num_running + teachers.num_running < self._num_slots
+        is_free = self._num_running + teachers.num_running < self._num_slots()
         return is_free and not teachers.failed and all(map(teachers.are_there_for, share))
+
+
+class WithinBudget:
+    """The packs of another source for as long as the budget lasts; what has begun comes to its end."""
+
+    def __init__(self, source: PackSource, spent: Callable[[], float], budget: float) -> None:
+        """spent(): device-hours in the records, looked at before a worker group is begun and after one has ended."""
+        self._source, self._spent, self._budget = source, spent, budget
+        self.over = spent() >= budget
+
+    def next_packs(self) -> Sequence[Pack]:
+        return [] if self.over else self._source.next_packs()
+
+    @property
+    def waiting(self) -> Sequence[Pack]:
+        return self._source.waiting
+
+    @property
+    def exhausted(self) -> bool:
+        return self.over or self._source.exhausted
+
+    def ended(self, packs: Sequence[Pack]) -> None:
+        self._source.ended(packs)
+        self.over = self._spent() >= self._budget
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]
     """Suggests {"trial": Trial} of the packs of its source; waits while a search's round is unfinished."""
 
-    def __init__(self, source: PackSource, make_trial: Callable[[Sequence[Pack]], Trial]) -> None:
+    def __init__(
+        self, source: PackSource, make_trial: Callable[[Sequence[Pack]], Trial], num_slots: Callable[[], int]
+    ) -> None:
+        """num_slots(): how many worker groups the cluster holds now; nodes may join and leave."""
         super().__init__(metric=None, mode=None)
-        self._source, self._make_trial = source, make_trial
+        self._source, self._make_trial, self._num_slots = source, make_trial, num_slots
         self._running: dict[str, Sequence[Pack]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        packs = self._source.next_packs()
+        packs = self._source.next_packs() if len(self._running) < self._num_slots() else []
         if not packs:
             return str(Searcher.FINISHED) if self._source.exhausted else None
         self._running[trial_id] = packs

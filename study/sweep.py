@@ -35,8 +35,11 @@ def main(argv: list[str]) -> int:
             return 1
         if not isinstance(error, RuntimeError):
             raise
+        from study.executor import BudgetSpentError
+
+        what = "stopped" if isinstance(error, BudgetSpentError) else "failed"
         print(
-            f"failed: {error}\nfinished members are kept; run the same command again to go on:\n  {command}",
+            f"{what}: {error}\nfinished members are kept; run the same command again to go on:\n  {command}",
             file=sys.stderr,
         )
         return 1

@@ -40,6 +40,8 @@ class WorkerGroup:
     num_workers: int
     cpus_per_worker: float
     gpus_per_worker: float
+    memory_gb_per_worker: float = 0.0
+    placement_strategy: str = "PACK"  # STRICT_PACK: on one node
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _fit(trial: Trial, launch: Launch) -> None:
     ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
     group = launch.group
     resources = {"CPU": group.cpus_per_worker, "GPU": group.gpus_per_worker}
+    resources["memory"] = group.memory_gb_per_worker * 1e9
     trainer = _LeanTorchTrainer(
         _worker_function(),
         train_loop_config={"job": launch.job, "packs": trial.packs},
@@ -133,6 +136,7 @@ def _fit(trial: Trial, launch: Launch) -> None:
             num_workers=group.num_workers,
             use_gpu=group.gpus_per_worker > 0,
             resources_per_worker={kind: amount for kind, amount in resources.items() if amount > 0},
+            placement_strategy=group.placement_strategy,
         ),
         run_config=ray.train.RunConfig(
             name=f"{trial.name}-{secrets.token_hex(4)}",

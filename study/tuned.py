@@ -64,9 +64,14 @@ def run_tuning(config: StudyConfig, cluster: Cluster, costs: Costs) -> None:
     """
     searches = replay(config)
     if not all(search.done for search in searches):
-        _run_search(config, searches, make_job(config, "search"), cluster)
+        _run_search(config, searches, make_job(config, "search", spans_nodes=cluster.spans_nodes), cluster)
     while left := _unconfirmed(config, phases := _confirm_phases(config, searches)):
-        job = make_job(config, "confirm", {member.run_id: phase for member, phase in phases})
+        job = make_job(
+            config,
+            "confirm",
+            {member.run_id: phase for member, phase in phases},
+            spans_nodes=cluster.spans_nodes,
+        )
         run_packs(job, left, cluster, costs)
     write_ledgers(config, searches)
 

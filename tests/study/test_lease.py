@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.records import finished_run_ids
-from study.lease import lease
+from study.lease import ask_to_stop, is_held, lease
 
 FOREIGN = "sweep-of-another.lease"
 HOLD = "import sys, time, pathlib; from study.lease import lease\nwith lease(pathlib.Path(sys.argv[1])): {}"
@@ -121,4 +121,18 @@ def test_a_second_process_ends_with_exit_code_2_and_one_line(module: str, tmp_pa
     assert result.stderr.startswith(f"error: study_dir={tmp_path} is in use")
     assert result.stderr.count("\n") == 1
     assert not finished_run_ids(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_holds_it_is_stopped_from_outside(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def hold() -> None:
+        with lease(tmp_path, beat_seconds=0.05):
+            assert is_held(tmp_path)
+            ask_to_stop(tmp_path)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        hold()
+    assert "stopped by study.cancel" in capfd.readouterr().err
+    assert not is_held(tmp_path)
     assert not list(tmp_path.iterdir())

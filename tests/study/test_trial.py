@@ -152,9 +152,9 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
     monkeypatch.setattr(executor, "freeing_places", nullcontext)
     monkeypatch.setattr(executor.tune, "with_parameters", lambda run, **_: run)
     census = SimpleNamespace(shown=nullcontext)
-    job: Any = SimpleNamespace(launch=launch, census=census)
-    cluster: Any = SimpleNamespace(num_slots=1)
-    executor.run_trials(job, PlannedPacks([], 1), cluster)
+    job: Any = SimpleNamespace(launch=launch, census=census, max_device_hours=None)
+    cluster: Any = SimpleNamespace(live_slots=lambda: 1)
+    executor.run_trials(job, PlannedPacks([]), cluster)
     assert limits == [NO_LIMIT, NO_LIMIT]
     assert NO_LIMIT == -1  # as Ray has it
 

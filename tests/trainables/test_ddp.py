@@ -11,6 +11,8 @@ import pytest
 import torch
 from ddp_rank import MEMBERS, outcome
 
+from study.benchmarks import ddp
+from trainables.losses.methods import METHODS
 from trainables.ranks import Ranks
 
 WORKER = Path(__file__).with_name("ddp_rank.py")
@@ -82,3 +84,14 @@ def test_two_ranks_that_were_interrupted_end_the_same(two_ranks: dict) -> None:
         assert actual["weights"] == expected["weights"]
         assert str(actual["curve"]) == str(expected["curve"])  # text, for a NaN is not equal to itself
         assert actual["diverged_at_step"] == expected["diverged_at_step"]
+
+
+@pytest.mark.full
+def test_every_method_trains_the_same_student_on_1_2_and_4_ranks() -> None:
+    result = ddp.compare(100)
+    assert {row["method"] for row in result.rows} == set(METHODS)
+    assert result.values["ddp_worst"] < 1e-5
+    gates = {row["method"]: row["largest_gate"] for row in result.rows if row["largest_gate"] is not None}
+    assert set(gates) == {name for name, method in METHODS.items() if method.fits_lines}
+    assert gates["lift_place_feat"] > 0.05  # else a gate that is not shared would not show
+    assert result.values["ddp_gate_of_its_own"] > 1e-3
