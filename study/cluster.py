@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import ray
 
@@ -19,6 +20,8 @@ from study.worker_environment import MEMORY, RAY
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
+_ROUNDING = 1e-9
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the processes of a job
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -95,7 +98,7 @@ def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> 
     does. Raises ValueError, with what is asked for and what there is, when it can never be placed.
     """
     need = _worker_resources(config)
-    workers = [min(int(node.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items()) for node in nodes]
+    workers = [min(_holds(node.get(kind, 0.0), kind, amount) for kind, amount in need.items()) for node in nodes]
     whole = sum(number // config.num_workers for number in workers)
     number = whole or sum(workers) // config.num_workers
     if number < 1:
@@ -106,6 +109,25 @@ def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> 
             f" {sum(workers)} on the cluster's nodes: {found}"
         )
     return Slots(number, spans_nodes=not whole)
+
+
+def _holds(there: float, kind: str, amount: float) -> int:
+    """How many times the amount is there; a fraction of a GPU is never put together from two."""
+    whole = math.floor(there) if kind == "GPU" and amount < 1 else 0
+    return whole * int(1 / amount + _ROUNDING) + int((there - whole) / amount + _ROUNDING)
+
+
+def require_outlives_job(study_dir: Path, address: str) -> None:
+    """Within a job of `ray job submit`: raises ValueError where the study would end with the job's folder, or Ray."""
+    if _JOB not in os.environ:
+        return
+    if not study_dir.is_absolute():
+        raise ValueError(
+            "study_dir must be an absolute path or a URI in a Ray job, whose working directory is removed with it,"
+            f" but got {study_dir}"
+        )
+    if address == LOCAL:
+        raise ValueError(f"cluster.address must be auto in a Ray job, which runs on its cluster, but got {address!r}")
 
 
 def _worker_resources(config: ClusterConfig) -> dict[str, float]:

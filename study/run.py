@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from analysis.records import finished_run_ids
 from analysis.report import write_report
 from study import plan
-from study.cluster import connected
+from study.cluster import connected, require_outlives_job
 from study.code_version import code_version
 from study.config import StudyConfig
 from study.damage import is_damaged, set_aside_damaged
@@ -40,6 +40,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
     if cfg.dry_run:
         print(f"{_describe_plan(config)}\n{describe(config)}")
         return 0
+    require_outlives_job(config.study_dir, config.cluster.address)
     if is_damaged(config.study_dir) or not _is_finished(config):
         with lease(config.study_dir):
             set_aside_damaged(config.study_dir)
