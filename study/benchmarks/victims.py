@@ -1,10 +1,12 @@
-"""A Ray cluster of this process' own, of one head and one worker node, whose processes may be killed."""
+"""A Ray cluster of this process' own, of one head and worker nodes, whose processes may be killed."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import signal
+import socket
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +24,10 @@ _PATIENCE_SECONDS = 60.0
 
 
 class VictimCluster:
-    """A context manager. The head has no CPUs, so that packs run on the worker node, which has one."""
+    """A context manager. The head has no CPUs, so that packs run on the worker nodes, which have one each."""
+
+    def __init__(self, num_nodes: int = 1) -> None:
+        self._num_nodes = num_nodes
 
     def __enter__(self) -> VictimCluster:
         # Processes of the cluster take both from the environment.
@@ -31,6 +36,8 @@ class VictimCluster:
         from ray.cluster_utils import Cluster
 
         before = set(processes())
+        # A short path, for sockets are among what is in it.
+        self._folders = tempfile.TemporaryDirectory(prefix="kd-", dir="/tmp", ignore_cleanup_errors=True)
         self._cluster: Any = Cluster(
             initialize_head=True,
             head_node_args={
@@ -38,26 +45,33 @@ class VictimCluster:
                 "include_dashboard": True,
                 "dashboard_host": "127.0.0.1",
                 "dashboard_port": None,  # whichever is free: other clusters may be on this machine
+                "dashboard_agent_listen_port": _free_port(),  # who starts jobs
             },
         )
         self._before = before
-        self._node = self._cluster.add_node(num_cpus=1)
+        self._nodes: list[Any] = []
+        for _ in range(self._num_nodes):
+            self.add_node()
         self.address = str(self._cluster.address)
+        self.dashboard_url = f"http://{self._cluster.webui_url}"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._cluster.shutdown()
+        self._folders.cleanup()
 
     def pids(self, kind: str) -> list[int]:
         """The processes of a kind, in order; only this process' own descendants are looked at."""
         return sorted(pid for pid, title in processes().items() if title.startswith(_TITLES[kind]))
 
     def kill_node(self) -> None:
-        """Kills the worker node at once with everything on it."""
-        self._cluster.remove_node(self._node, allow_graceful=False)
+        """Kills the newest worker node at once with everything on it."""
+        self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
 
     def add_node(self) -> None:
-        self._node = self._cluster.add_node(num_cpus=1)
+        # In a shared folder a node that unpacks the code of a job would remove it from under the others.
+        folder = tempfile.mkdtemp(dir=self._folders.name)
+        self._nodes.append(self._cluster.add_node(num_cpus=1, temp_dir=folder))
 
     def leaks(self) -> list[str]:
         """What is still there of sweeps that have ended, in words; waits a minute for it to go."""
@@ -79,6 +93,12 @@ class VictimCluster:
             *(f"actor {actor.class_name}" for actor in actors if actor.class_name not in _KEPT_ACTORS),
             *(f"process {title}" for title in processes().values() if title.startswith(tuple(_TITLES.values()))),
         ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def kill(pid: int) -> None:
