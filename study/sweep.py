@@ -11,7 +11,10 @@ from study.command import compose, entry_point
 
 
 def main(argv: list[str]) -> int:
-    """Runs the study that the Hydra overrides in argv describe. Exit code 0 done, 1 failed, 130 interrupted."""
+    """Runs the study that the Hydra overrides in argv describe.
+
+    Exit code 0 done, 1 failed, 3 its budget is spent, 130 interrupted.
+    """
     from study import run
     from study.disk import full_disk
 
@@ -37,12 +40,13 @@ def main(argv: list[str]) -> int:
             raise
         from study.executor import BudgetSpentError
 
-        what = "stopped" if isinstance(error, BudgetSpentError) else "failed"
+        is_spent = isinstance(error, BudgetSpentError)
         print(
-            f"{what}: {error}\nfinished members are kept; run the same command again to go on:\n  {command}",
+            f"{'stopped' if is_spent else 'failed'}: {error}\nfinished members are kept;"
+            f" run the same command again to go on:\n  {command}",
             file=sys.stderr,
         )
-        return 1
+        return 3 if is_spent else 1
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class VictimCluster:
             initialize_head=True,
             head_node_args={
                 "num_cpus": 0,
+                "temp_dir": tempfile.mkdtemp(dir=self._folders.name),  # `auto` finds the newest cluster of a folder
                 "include_dashboard": True,
                 "dashboard_host": "127.0.0.1",
                 "dashboard_port": None,  # whichever is free: other clusters may be on this machine
