@@ -76,6 +76,7 @@ def _summary(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> str:
     teachers = teachers_of(cells)
     seeds = sorted({len(cell.fid) for cell in cells})
     tries = f"{seeds[0]} tries" if seeds[0] == seeds[-1] else f"{seeds[0]} to {seeds[-1]} tries"
+    tries = "1 try" if seeds == [1] else tries
     if not means:
         return f"No member of this study has a FID: all of {tries} a cell diverged."
     best = min(means, key=lambda method: means[method])

@@ -75,6 +75,11 @@ def _inverse(value: float) -> float:
 
 
 def verdicts(rivals: Sequence[Rival], kind: str) -> str:
+    """What is shown of the rivals against the best, by mean or spread, and what is not; one try has no spread."""
+    if kind == "spread":
+        rivals = [rival for rival in rivals if not math.isnan(rival.ratio)]
+    if not rivals:
+        return "one try a cell says nothing of it"
     shown: list[str] = []
     undecided: list[str] = []
     for rival in rivals:

@@ -10,7 +10,7 @@ Imports neither of the other packages; they all may import this one.
 
 from storage.atomic import new_file, new_folder, remove_temporaries
 from storage.changes import create, free_bytes, made_folders, move, overwrite, remove_folder
-from storage.copies import cached, filled_folder, local_copy, own_folder, source
+from storage.copies import cached, filled_folder, local_copy, made_once, own_folder, source
 from storage.location import filesystem, is_local, is_there, location, name_in_store, whole_folders
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "local_copy",
     "location",
     "made_folders",
+    "made_once",
     "move",
     "name_in_store",
     "new_file",

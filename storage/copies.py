@@ -1,5 +1,6 @@
 """Files of an object store on the local disk, for libraries that read and write there; local ones are used in place."""
 
+import fcntl
 import hashlib
 import io
 import os
@@ -41,10 +42,23 @@ def cached(path: Path) -> Path:
     state = sorted(str(sorted(info.items(), key=str)) for info in infos.values())
     key = hashlib.sha256("\n".join([str(path), *state]).encode()).hexdigest()[:32]
     copy = own_folder() / "copies" / key
-    if not copy.exists():
-        with new_folder(copy, path.name) as folder:
-            _download(path, folder)
+    with made_once(copy) as missing:
+        if missing:
+            with new_folder(copy, path.name) as folder:
+                _download(path, folder)
     return copy / path.name
+
+
+@contextmanager
+def made_once(local: Path) -> Iterator[bool]:
+    """Whether a local file or folder is still to be made; the other processes of the machine wait until it is."""
+    if local.exists():
+        yield False
+        return
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with local.with_name(f".{local.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the process, however that ends
+        yield not local.exists()
 
 
 @contextmanager

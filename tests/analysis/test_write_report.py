@@ -126,6 +126,14 @@ def test_a_method_named_like_a_tag_is_shown_as_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+def test_one_try_a_cell_has_a_mean_and_no_spread(tmp_path: Path) -> None:
+    write_study(tmp_path / "study", [make_row("out_kd", "small", 0, 50.0), make_row("lift", "small", 0, 40.0)])
+    text = write_report([tmp_path / "study"], tmp_path / "report").text
+    assert "1 try a cell, lift has the lowest mean FID (40.0)" in text
+    assert "Spread: one try a cell says nothing of it." in text
+    assert "nan" not in text
+
+
 @pytest.mark.parametrize("rows", [
     [make_row("out_kd", "small", 0, 50.0)],
     [make_row("diffusion_only", None, seed, 50.0 + seed) for seed in range(3)],

@@ -1,6 +1,8 @@
 """What every place promises, wherever it is: whole or not at all, moved, removed, had on the local disk."""
 
 import pickle
+import threading
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from storage import (
     is_there,
     local_copy,
     made_folders,
+    made_once,
     move,
     new_file,
     new_folder,
@@ -153,3 +156,21 @@ def test_paths_behave_as_paths(place: Path) -> None:
     assert str((place / "a" / "b").relative_to(place)) == "a/b"
     assert (place.absolute().name, (place / "x.txt").stem, (place / "x.txt").parent) == ("study", "x", place)
     assert str(place / "a").endswith("/study/a")
+
+
+def test_of_many_that_want_a_thing_made_once_one_makes_it(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def want() -> None:
+        with made_once(tmp_path / "cache" / "thing") as missing:
+            if missing:
+                made.append(1)
+                time.sleep(0.2)
+                (tmp_path / "cache" / "thing").mkdir()
+
+    threads = [threading.Thread(target=want) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [1]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from storage import new_folder, own_folder
+from storage import made_once, new_folder, own_folder
 from trainables.checks import require_text
 
 Load = Callable[[], Image.Image]
@@ -24,11 +24,12 @@ def prepared(
     """
     folder = (Path(require_text("data.cache", cache, "null or a path")) if cache else own_folder()) / name
     shape = (num_images, 3, size, size)
-    if not folder.exists():
-        try:
-            _prepare(folder, shape, images())
-        except OSError as error:
-            raise ValueError(f"data.cache: {folder} cannot be written: {error.strerror}") from error
+    try:
+        with made_once(folder) as missing:
+            if missing:
+                _prepare(folder, shape, images())
+    except OSError as error:
+        raise ValueError(f"data.cache: {folder} cannot be written: {error.strerror}") from error
     try:
         array = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
