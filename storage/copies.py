@@ -51,12 +51,13 @@ def cached(path: Path) -> Path:
 
 @contextmanager
 def made_once(local: Path) -> Iterator[bool]:
-    """Whether a local file or folder is still to be made; the other processes of the machine wait until it is."""
+    """Whether a local file or folder is still to be made; the user's other processes here wait until it is."""
     if local.exists():
         yield False
         return
-    local.parent.mkdir(parents=True, exist_ok=True)
-    with local.with_name(f".{local.name}.lock").open("w") as lock:
+    locks = own_folder() / "locks"
+    locks.mkdir(exist_ok=True)
+    with (locks / hashlib.sha256(str(local.absolute()).encode()).hexdigest()[:32]).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the process, however that ends
         yield not local.exists()
 

@@ -5,7 +5,9 @@ AWS_ENDPOINT_URL, ...) or the role of the machine, in whichever process a path i
 printed holds none of them.
 """
 
+import atexit
 import io
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
@@ -79,5 +81,7 @@ class ObjectPath(CloudPath):
         _store(self.protocol, retry_config={"max_retries": 1}).exists(self.path)
 
 
+# The client's threads hold Python objects for a moment after an answer: an interpreter that ends meanwhile is aborted.
+atexit.register(time.sleep, 0.1)
 for _scheme in SCHEMES:
     register_implementation(_scheme, ObjectPath, clobber=True)

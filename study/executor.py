@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.actor import ActorHandle
+from ray.tune.execution import class_cache
 
 from analysis.records import read_runs
 from study.census import Census
@@ -36,6 +37,8 @@ from trainables.students import student_size
 
 # Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
 _DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
+# Tune would copy credentials into runtime environments, which Ray logs. Nodes have their own in their environment.
+class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 
 @dataclass(frozen=True)

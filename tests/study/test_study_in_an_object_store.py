@@ -63,10 +63,13 @@ def test_it_is_the_study_of_a_local_folder(study: Path, local: Path) -> None:
     }
 
 
-def test_no_object_holds_a_secret(study: Path) -> None:
+def test_neither_objects_nor_the_logs_of_ray_hold_a_secret(study: Path, cluster_dir: Path) -> None:
     store = filesystem(study)
     for name in store.find(name_in_store(study)):
         assert SECRET_KEY.encode() not in store.cat_file(name), name
+    logs = [path for path in cluster_dir.rglob("logs/**/*") if path.is_file()]
+    assert logs
+    assert [path for path in logs if SECRET_KEY.encode() in path.read_bytes()] == []
 
 
 def test_the_report_and_the_status_are_made_from_it_alone(study: Path, local: Path, tmp_path: Path) -> None:
