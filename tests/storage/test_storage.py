@@ -166,7 +166,7 @@ def test_of_many_that_want_a_thing_made_once_one_makes_it(tmp_path: Path) -> Non
             if missing:
                 made.append(1)
                 time.sleep(0.2)
-                (tmp_path / "cache" / "thing").mkdir()
+                (tmp_path / "cache" / "thing").mkdir(parents=True)
 
     threads = [threading.Thread(target=want) for _ in range(4)]
     for thread in threads:
