@@ -190,3 +190,14 @@ def test_names_in_records_write_nowhere_else(tmp_path: Path) -> None:
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and study_dir not in path.parents]
     assert outside == []
     assert (study_dir / "report" / "index.html").exists()
+
+
+def test_tune_copies_no_credentials_of_the_environment() -> None:
+    """What Tune copies goes into runtime environments, which Ray writes into its logs."""
+    from ray.tune.execution import class_cache
+
+    import study.executor
+
+    assert study.executor.run_trials
+    assert class_cache.ENV_VARS_TO_PROPAGATE
+    assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
