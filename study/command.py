@@ -138,7 +138,9 @@ def require_study(study_dir: Path) -> None:
 
 def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
     """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what stops a job is treated like Ctrl-C
+    # What stops a job is treated like Ctrl-C, and so is study.cancel where a script's shell had it ignore that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
     except ValueError as error:
