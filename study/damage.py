@@ -24,6 +24,8 @@ from trainables.students import check_initial
 from trainables.teachers import FACTS as TEACHER_FACTS
 from trainables.teachers import check_teacher
 
+_LAST_KEYS = {"study", "collapse_fid"}  # of study.yaml, whatever the version
+
 
 def set_aside_damaged(study_dir: Path) -> None:
     """Looks through what the sweep will read, for when nobody else writes into it; a line on stderr for each damage.
@@ -86,7 +88,8 @@ def _check_samples(path: Path) -> None:
 
 
 def _check_yaml(path: Path) -> None:
-    if not isinstance(yaml.safe_load(path.read_text()), dict):
+    found = yaml.safe_load(path.read_text())
+    if not isinstance(found, dict) or not set(found) >= _LAST_KEYS:  # what was cut off may still be YAML
         raise ValueError("it does not hold a config")
 
 
