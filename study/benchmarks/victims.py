@@ -49,6 +49,8 @@ class VictimCluster:
                 "dashboard_agent_listen_port": _free_port(),  # who starts jobs
             },
         )
+        # As `ray start` does it: a job that asks for `auto` would otherwise be given any cluster of the machine.
+        (Path(self._cluster.head_node.get_temp_dir_path()) / "ray_current_cluster").write_text(self._cluster.address)
         self._before = before
         self._nodes: list[Any] = []
         for _ in range(self._num_nodes):
