@@ -1,4 +1,4 @@
-"""python -m study.bench [pack|checkpoint|loss|step|trial|evaluate|plan|ddp|chaos|all] [device=] [repeats=] [out=folder]
+"""python -m study.bench [pack|loss|step|trial|evaluate|checkpoint|plan|ddp|chaos|scale|all] [device=|repeats=|out=]
 
 Prints a table and plain lines `name value`, and keeps both with the machine and the versions as JSON, by default in
 study/benchmarks/<machine-kind>.json. Needs neither Ray nor Hydra for loss and step, nor for pack on a GPU.
@@ -26,12 +26,12 @@ from study.benchmarks.measuring import Options, Result
 from study.worker_environment import MEMORY
 
 NAMES = ("loss", "step", "pack", "checkpoint", "evaluate", "plan", "trial")
-_BY_NAME_ONLY = ("ddp", "chaos")  # take minutes
+_BY_NAME_ONLY = ("ddp", "chaos", "scale")  # take minutes
 _KEYS = {"device": "cpu", "repeats": "7", "out": str(Path(__file__).parent / "benchmarks")}
 
 
 def main(argv: list[str]) -> int:
-    """Runs the benchmarks that argv names, all but ddp and chaos by default."""
+    """Runs the benchmarks that argv names, all but those that take minutes by default."""
     names = [argument for argument in argv if "=" not in argument and argument != "all"] or list(NAMES)
     for name in names:
         if name not in NAMES + _BY_NAME_ONLY:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,11 +14,13 @@ import ray
 from ray.actor import ActorHandle
 
 from analysis.records import read_new_runs
+from study.looking import looking
 from study.metrics import set_gauge, teacher_of
 from study.plan import Pack
 from study.searcher import PackSource
 
 _SECONDS_BETWEEN = 2.0
+_COLUMNS = ("teacher", "method", "status", "fid", "device_seconds")
 
 
 @dataclass
@@ -43,28 +44,22 @@ class Census:
     @contextmanager
     def shown(self, source: PackSource) -> Iterator[None]:
         """Sets the metrics again and again while the block runs the packs of the source, and once more at its end."""
-        stop = threading.Event()
 
-        def watch() -> None:
-            while not stop.wait(_SECONDS_BETWEEN):
-                self.plan(source.waiting)
-                # Records or a cluster that are away for a moment are no reason to stop: the next look will do.
-                with suppress(Exception):
-                    self.show(set(ray.get(self.board.steps.remote())))
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(timeout=_SECONDS_BETWEEN)
+        def look() -> None:
+            self.plan(source.waiting)
+            # Records or a cluster that are away for a moment are no reason to stop: the next look will do.
             with suppress(Exception):
-                self.show(set())
+                self.show(set(ray.get(self.board.steps.remote())))
+
+        with looking(look, seconds=_SECONDS_BETWEEN):
+            yield
+        with suppress(Exception):
+            self.show(set())
 
     def show(self, begun: set[str]) -> None:
         """Sets all metrics now; begun: ids of packs that were begun."""
-        self._rows.update(read_new_runs(self.study_dir, self._rows))
+        for run_id, row in read_new_runs(self.study_dir, self._rows).items():
+            self._rows[run_id] = {column: row[column] for column in _COLUMNS}
         members: Counter[tuple[str, str, str]] = Counter()
         packs: Counter[str] = Counter()
         for pack in list(self._planned.values()):

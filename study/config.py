@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.tuning_config import TuningConfig
-from trainables.checks import require_number, require_text, require_whole
+from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
 from trainables.process import Process
@@ -74,6 +74,7 @@ class StudyConfig:
     collapse_fid: float
     cluster: ClusterConfig
     max_device_hours: float | None = None  # when the records hold as many, nothing more is begun
+    teachers_first: tuple[str, ...] = ()  # names; their members come before those of the others
     loggers: tuple[str, ...] = ()  # where finished members are shown too (study/loggers)
 
     def __post_init__(self) -> None:
@@ -84,6 +85,7 @@ class StudyConfig:
         _require_distinct("seeds", self.seeds)
         _require_distinct("teachers", [teacher.name for teacher in self.teachers])
         _require_distinct("methods", self.methods)
+        self._require_first()
         if self.max_members is not None:
             require_whole("pack.max_members", self.max_members, 1)
         if self.checkpoint_every_steps is not None:
@@ -107,6 +109,17 @@ class StudyConfig:
                 f"protocol.early_stopping.steps must be below train.steps ({self.train.steps})"
                 f" but got {stopping.steps[-1]}"
             )
+
+    def _require_first(self) -> None:
+        if self.teachers_first and self.tuning is not None:
+            raise ValueError(
+                f"teachers_first must be [] where searches of all teachers go on together (protocol={self.tuning.name})"
+                f" but got {list(self.teachers_first)}"
+            )
+        names = [teacher.name for teacher in self.teachers]
+        _require_distinct("teachers_first", self.teachers_first)
+        for name in self.teachers_first:
+            require_choice("teachers_first", name, names)
 
 
 def require_name(key: str, value: Any) -> None:

@@ -1,7 +1,7 @@
 """Packs -> Ray Tune trials -> rows. One Tune trial = one TorchTrainer = the packs that its workers train in turn."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -14,29 +14,31 @@ from ray.actor import ActorHandle
 from ray.tune.execution import class_cache
 
 from analysis.records import read_runs
+from study.board import make_board, report
 from study.census import Census
 from study.cluster import Cluster
 from study.config import StudyConfig
 from study.estimate import Costs
 from study.failure import MemberFailedError
+from study.launch import NO_LIMIT, Launch, Trial, WorkerGroup
 from study.layout import checkpoints_dir, folders, ray_storage
 from study.logs import EventLog, log_dir
 from study.metrics import PackMetrics
 from study.places import freeing_places
 from study.plan import Pack
-from study.progress import bar, describe_packs, make_board, report
-from study.schedule import schedule
+from study.progress import bar, describe_packs
+from study.schedule import schedule, waves
 from study.searcher import PackSearcher, PackSource, PlannedPacks, WithinBudget
 from study.sink import RecordSink
 from study.teacher_tasks import TeacherTasks
-from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, run_trial
+from study.trial import run_trial
 from trainables.data import data_shape
 from trainables.ray_train import PackJob
 from trainables.specs import Member, content_id
 from trainables.students import student_size
 
-# Tune's driver of a trial only waits: it takes no CPU from the workers, and runs beside the head.
-_DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
+_DRIVER_MEMORY = 0.5e9  # bytes, of a driver and its controller
+_DRIVERS_BESIDE_THE_HEAD = 32  # fit its memory; Ray itself allows for 500 at most
 # Tune would copy credentials into runtime environments, which Ray logs. Nodes have their own in their environment.
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
@@ -97,14 +99,17 @@ def run_packs(
     cluster: Cluster,
     costs: Costs,
     teachers: TeacherTasks | None = None,
+    *,
+    first: Sequence[str] = (),
 ) -> None:
-    """Runs the packs, as many at once as the cluster holds.
+    """Runs the packs, as many at once as the cluster holds; those of the teachers named in `first` before the others.
 
     A worker group trains several packs in turn, so that its processes are started once for about ten minutes of work.
     Those whose teacher is still in the making come last, and wait for it. Raises MemberFailedError when a member fails
     for good, and what made a teacher fail.
     """
-    planned = schedule(packs, teachers.specs if teachers else [], cluster.num_slots, costs)
+    missing = teachers.specs if teachers else []
+    planned = [one for wave in waves(packs, first) for one in schedule(wave, missing, cluster.num_slots, costs)]
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
     total += sum(spec.num_steps for spec in teachers.specs) if teachers else 0
     with bar(job.board, partial(describe_packs, packs, teachers, job.study_dir), total=total, unit="step"):
@@ -113,9 +118,18 @@ def run_packs(
             teachers.wait()
 
 
-def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
+def run_trials(
+    job: Job,
+    source: PackSource,
+    cluster: Cluster,
+    *,
+    trainable: Callable[..., dict[str, Any]] = run_trial,
+    resources: Mapping[str, float] | None = None,
+) -> None:
     """Runs one Tune trial for every share of packs of the source, until it is exhausted or the budget is spent.
 
+    trainable: what a trial runs; it is given the trial and the job's launch. resources: of a trial's own process, which
+    only waits by default.
     A lost driver is replaced without limit. The first trial that failed stops the others: raises MemberFailedError, or
     RuntimeError where no member is to blame, BudgetSpentError where packs are left.
     """
@@ -132,8 +146,8 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
         num_samples=-1,
         search_alg=PackSearcher(source, make_trial, cluster.live_slots),  # it says how many run at once
         reuse_actors=True,
-        trial_name_creator=_trial_name,
-        trial_dirname_creator=_trial_name,
+        trial_name_creator=_name_of,
+        trial_dirname_creator=_name_of,
     )
     run_config = tune.RunConfig(
         name="tune",
@@ -142,10 +156,12 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
         stop=_StopAtFailure(),
         failure_config=tune.FailureConfig(max_failures=NO_LIMIT),
     )
-    trainable = tune.with_resources(tune.with_parameters(run_trial, launch=job.launch), _DRIVER_RESOURCES)
+    with_launch = tune.with_resources(
+        tune.with_parameters(trainable, launch=job.launch), dict(resources or driver_resources(cluster.num_slots))
+    )
     # Tune announces itself whatever its verbosity.
     with freeing_places(), job.census.shown(source), redirect_stdout(io.StringIO()):
-        results = tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+        results = tune.Tuner(with_launch, tune_config=tune_config, run_config=run_config).fit()
     for failed in (result.metrics for result in results if result.metrics and result.metrics.get("error")):
         if failed["run_id"] is None:
             raise RuntimeError(failed["error"])
@@ -155,6 +171,15 @@ def run_trials(job: Job, source: PackSource, cluster: Cluster) -> None:
             f"max_device_hours={job.max_device_hours:g} is spent ({device_hours(job.study_dir):.3g} device-hours are in"
             " the records); nothing more was begun"
         )
+
+
+def driver_resources(num_slots: int) -> dict[str, float]:
+    """What Tune's driver of a trial asks for. It only waits: it takes no CPU from the workers.
+
+    It runs beside the head, where it is not lost with a node that works; of many it is anywhere with room for it.
+    """
+    where = {"node:__internal_head__": 0.001} if num_slots <= _DRIVERS_BESIDE_THE_HEAD else {"memory": _DRIVER_MEMORY}
+    return {"CPU": 0, **where}
 
 
 def device_hours(study_dir: Path) -> float:
@@ -177,10 +202,14 @@ class _StopAtFailure(tune.Stopper):  # type: ignore[misc]
         return self._failed
 
 
+def trial_name(packs: Sequence[Pack]) -> str:
+    """The name of the trial that runs these packs."""
+    return content_id({"packs": [pack.pack_id for pack in packs]})
+
+
 def _make_trial(packs: Sequence[Pack]) -> Trial:
-    name = content_id({"packs": [pack.pack_id for pack in packs]})
-    return Trial(name, ray.put([(pack.pack_id, list(pack.members)) for pack in packs]))
+    return Trial(trial_name(packs), ray.put([(pack.pack_id, list(pack.members)) for pack in packs]))
 
 
-def _trial_name(trial: Any) -> str:
+def _name_of(trial: Any) -> str:
     return str(trial.config["trial"].name)

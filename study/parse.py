@@ -65,6 +65,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         collapse_fid=raw["collapse_fid"],
         max_device_hours=raw["max_device_hours"],
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
+        teachers_first=_teachers_first(raw["teachers_first"]),
         loggers=_loggers(raw["loggers"]),
     )
     require_place(config.loggers, config.study_dir)
@@ -144,6 +145,12 @@ def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> Tun
     if protocol["name"] == "grid":
         return None
     return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
+
+
+def _teachers_first(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"teachers_first must be a list of names of teachers but got {value!r}")
+    return tuple(value)
 
 
 def _loggers(value: Any) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ without end. Such a placement group is known by that there is no actor in it, no
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,8 @@ import ray
 from ray._raylet import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.state import list_actors, list_jobs, list_placement_groups
+
+from study.looking import looking
 
 _SECONDS_BETWEEN = 15.0  # an actor is in its group milliseconds after the group is there
 _LIMIT = 10_000
@@ -24,26 +25,20 @@ _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 @contextmanager
 def freeing_places() -> Iterator[None]:
     """Frees, while the block runs, what was without actors at two looks in a row: of this job, or of one that ended."""
-    stop = threading.Event()
+    before: set[str] = set()
 
-    def watch() -> None:
-        before: set[str] = set()
-        while not stop.wait(_SECONDS_BETWEEN):
-            try:
-                now = empty_places()
-                for group_id in set() if stop.is_set() else now & before:
-                    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))
-                before = now
-            except Exception:  # the dashboard that answers may be slow or away: the next look will do
-                before = set()
+    def look() -> None:
+        nonlocal before
+        try:
+            now = empty_places()
+            for group_id in now & before:
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))
+            before = now
+        except Exception:  # the dashboard that answers may be slow or away: the next look will do
+            before = set()
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with looking(look, seconds=_SECONDS_BETWEEN):
         yield
-    finally:
-        stop.set()
-        thread.join(timeout=1.0)  # a cluster without a dashboard answers late
 
 
 def empty_places() -> set[str]:

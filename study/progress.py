@@ -1,8 +1,7 @@
-"""How far the study is: workers tell a small actor, and a thread here draws the bar."""
+"""The progress bar: how far the study is, from its records and from its board."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -11,31 +10,9 @@ from ray.actor import ActorHandle
 from tqdm import tqdm
 
 from analysis.records import finished_run_ids
+from study.looking import looking
 from study.plan import Pack
 from trainables.specs import TeacherSpec
-
-
-class _Board:
-    """Steps taken so far, by the name of the work."""
-
-    def __init__(self) -> None:
-        self._steps: dict[str, int] = {}
-
-    def update(self, name: str, steps: int) -> None:
-        self._steps[name] = steps
-
-    def steps(self) -> dict[str, int]:
-        return self._steps
-
-
-def report(board: ActorHandle, name: str, steps: int) -> None:
-    """What a worker calls with the steps it has taken."""
-    board.update.remote(name, steps)
-
-
-def make_board() -> ActorHandle:
-    """Beside the head, where it is not lost with a node that works."""
-    return ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(_Board).remote()
 
 
 @contextmanager
@@ -43,26 +20,19 @@ def bar(
     board: ActorHandle, describe: Callable[[dict[str, int]], tuple[int, str]], *, total: int, unit: str
 ) -> Iterator[None]:
     """Draws a progress bar with the time left until the block ends; describe(steps) gives what is done and a remark."""
-    stop = threading.Event()
     display = tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.5, smoothing=0.05)
 
     def draw() -> None:
-        while not stop.wait(1.0):
-            try:
-                done, remark = describe(ray.get(board.steps.remote()))
-            except ray.exceptions.RayError:
-                return  # the cluster is going down; the block ends next
+        with suppress(ray.exceptions.RayError):  # the cluster is going down; the block ends next
+            done, remark = describe(ray.get(board.steps.remote()))
             display.set_postfix_str(remark, refresh=False)
             display.update(min(done, total) - display.n)
 
-    thread = threading.Thread(target=draw, daemon=True)
-    thread.start()
     try:
-        yield
+        with looking(draw, seconds=1.0):
+            yield
         display.update(total - display.n)
     finally:
-        stop.set()
-        thread.join()
         display.close()
 
 

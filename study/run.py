@@ -120,7 +120,7 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
                 make_initial_student(config)
             if config.tuning is None:
                 job = make_job(config, "grid", spans_nodes=cluster.spans_nodes)
-                run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board))
+                run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board), first=config.teachers_first)
             else:
                 make_teachers(config)
                 run_tuning(config, cluster, costs)

@@ -15,6 +15,14 @@ from trainables.specs import TeacherSpec
 _GROUP_SECONDS = 600.0  # of work for one worker group: its start is 2% of it; between two the cluster may change
 
 
+def waves(packs: Sequence[Pack], first: Sequence[str]) -> list[list[Pack]]:
+    """The packs of each of the teachers that are named, in this order, and then all others; none is empty."""
+    names = [pack.members[0].teacher.name if pack.members[0].teacher else None for pack in packs]
+    found = [[pack for pack, name in zip(packs, names, strict=True) if name == one] for one in first]
+    found.append([pack for pack, name in zip(packs, names, strict=True) if name not in first])
+    return [wave for wave in found if wave]
+
+
 def schedule(packs: Sequence[Pack], missing: Sequence[TeacherSpec], num_slots: int, costs: Costs) -> list[list[Pack]]:
     """The packs of every worker group, in the order in which groups begin; `missing` are made meanwhile, first to last.
 

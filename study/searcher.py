@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
+from study.launch import Trial
 from study.plan import Pack
-from study.trial import Trial
 
 
 class PackSource(Protocol):

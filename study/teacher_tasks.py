@@ -8,11 +8,12 @@ from functools import partial
 import ray
 from ray.actor import ActorHandle
 
+from study.board import make_board, report
 from study.config import ClusterConfig, StudyConfig
+from study.launch import NO_LIMIT
 from study.layout import checkpoints_dir, folders
 from study.plan import Pack, teachers
-from study.progress import bar, make_board, report
-from study.trial import NO_LIMIT
+from study.progress import bar
 from trainables.data import data_shape
 from trainables.models import count
 from trainables.pack import Folders, Progress
@@ -23,12 +24,16 @@ from trainables.teachers import find_teacher, make_teacher
 
 
 class TeacherTasks:
-    """Teachers in the making; `specs` in the order in which they begin: widest first, for it takes longest."""
+    """Teachers in the making; `specs` as they begin: those named first, then the widest, which takes longest."""
 
     def __init__(self, config: StudyConfig, board: ActorHandle, specs: Sequence[TeacherSpec] | None = None) -> None:
         """specs: those to make; by default all that the study misses."""
         wanted, shape = missing_teachers(config) if specs is None else specs, data_shape(config.data)
-        self.specs = sorted(wanted, key=lambda spec: (spec.larger is not None, -count(spec.model, shape).macs))
+        first = {name: index - len(config.teachers_first) for index, name in enumerate(config.teachers_first)}
+        self.specs = sorted(
+            wanted,
+            key=lambda spec: (spec.larger is not None, first.get(spec.name, 0), -count(spec.model, shape).macs),
+        )
         self._pending: dict[str, ray.ObjectRef] = {}
         for spec in self.specs:  # an assistant waits for the larger one
             larger = self._pending.get(spec.larger.teacher_id) if spec.larger else None

@@ -68,6 +68,12 @@ def test_the_engine_runs_without_ray_and_hydra() -> None:
     assert loaded & {"ray", "hydra", "omegaconf", "optuna", "study", "analysis"} == set()
 
 
+def test_what_runs_beside_the_head_imports_no_engine() -> None:
+    """Many drivers and controllers run there; the board starts with every study."""
+    assert modules_after("import study.board, study.launch") & {"torch", "diffusers", "trainables"} == set()
+    assert modules_after("import study.trial") & {"diffusers", "trainables", "hydra"} == set()
+
+
 BACKBONES = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel", "SD3Transformer2DModel")
 
 

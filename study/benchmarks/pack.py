@@ -126,7 +126,7 @@ def _flatness(pack: Sequence[Member], data: Dataset, options: Options) -> float:
     def train(members: Sequence[Member]) -> None:
         train_pack(members, teacher, data, **_quietly(options))
 
-    times = take_turns({"96": lambda: train(many), "12": lambda: train(many[:12])}, options, repeats=3)
+    times = take_turns({"96": lambda: train(many), "12": lambda: train(many[:12])}, options, repeats=9)
     return 8 / times["96"].over(times["12"])
 
 

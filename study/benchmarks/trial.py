@@ -167,6 +167,14 @@ class CpuMeter:
         self._spent |= {(pid, found[pid][1]): found[pid][2] for pid in ours if pid in found}
 
 
+def cpu_seconds(pid: int) -> float:
+    """Of a process that lives, user and system."""
+    found = _process(pid)
+    if found is None:
+        raise ProcessLookupError(pid)
+    return found[1][2]
+
+
 def _process(pid: int) -> tuple[int, tuple[int, int, float]] | None:
     """pid -> parent, start and CPU seconds; None when it is gone."""
     try:

@@ -24,15 +24,14 @@ _PATIENCE_SECONDS = 60.0
 
 
 class VictimCluster:
-    """A context manager. The head has no CPUs, so that packs run on the worker nodes, which have one each."""
+    """A context manager. The head has no CPUs, so that packs run on the worker nodes, which have one CPU each."""
 
-    def __init__(self, num_nodes: int = 1) -> None:
-        self._num_nodes = num_nodes
+    def __init__(self, num_nodes: int = 1, *, num_cpus: int = 1, num_gpus: int = 0) -> None:
+        """num_cpus, num_gpus: what a worker node says that it has."""
+        self._num_nodes, self._resources = num_nodes, {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
     def __enter__(self) -> VictimCluster:
-        # Processes of the cluster take both from the environment.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        require_token()
         from ray.cluster_utils import Cluster
 
         before = set(processes())
@@ -74,7 +73,7 @@ class VictimCluster:
     def add_node(self) -> None:
         # In a shared folder a node that unpacks the code of a job would remove it from under the others.
         folder = tempfile.mkdtemp(dir=self._folders.name)
-        self._nodes.append(self._cluster.add_node(num_cpus=1, temp_dir=folder))
+        self._nodes.append(self._cluster.add_node(**self._resources, temp_dir=folder))
 
     def leaks(self) -> list[str]:
         """What is still there of sweeps that have ended, in words; waits a minute for it to go."""
@@ -96,6 +95,12 @@ class VictimCluster:
             *(f"actor {actor.class_name}" for actor in actors if actor.class_name not in _KEPT_ACTORS),
             *(f"process {title}" for title in processes().values() if title.startswith(tuple(_TITLES.values()))),
         ]
+
+
+def require_token() -> None:
+    """Clusters of this process ask for a token, unless the environment has another; Ray looks when it is imported."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _free_port() -> int:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 import time
@@ -79,3 +80,28 @@ def test_processes_that_have_ended_are_counted() -> None:
         subprocess.run([sys.executable, "-c", burn], check=True)
         spent = meter.seconds() - before - (time.process_time() - own)
     assert 0.4 < spent < 5.0
+
+
+SMALL_SCALE = """
+import json
+from study.benchmarks import scale
+scale.SIZES, scale.MEMBERS = {2: 100}, (100,)
+result = scale.run(None)
+print(json.dumps([list(result.rows), dict(result.values)]))
+"""
+
+
+@pytest.mark.full
+def test_the_simulation_schedules_and_records_every_member() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    command = [sys.executable, "-c", SMALL_SCALE]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    (sweep, look), values = json.loads(result.stdout.splitlines()[-1])
+    assert (sweep["nodes"], sweep["gpus"], sweep["members"], sweep["trials"]) == (2, 16, 100, 5)
+    assert sweep["first_record_s"] > 0
+    assert 0 < sweep["sweep_cpu_s_per_member"] < sweep["all_cpu_s_per_member"]
+    assert 0 < sweep["gcs_cpu_s_per_member"] < sweep["all_cpu_s_per_member"]
+    assert look["packs"] == 20
+    assert values["scale_records_per_s"] == sweep["records_per_s"]
+    assert values["scale_look_s_100"] == look["bar_s"] + look["metrics_s"]

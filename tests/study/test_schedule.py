@@ -9,7 +9,7 @@ from study.command import compose
 from study.config import StudyConfig
 from study.parse import study_config
 from study.plan import Pack
-from study.schedule import schedule
+from study.schedule import schedule, waves
 from trainables.specs import TeacherSpec
 
 
@@ -51,6 +51,15 @@ def test_every_pack_has_one_place_and_waits_for_no_other_teacher(
     if not made:
         assert all(len(wait) == 1 for wait in waits)
         assert waits == sorted(waits, key=lambda wait: True in wait)
+
+
+def test_teachers_that_are_named_come_first_and_nothing_is_left_out(config: StudyConfig) -> None:
+    packs = plan.packs(plan.members(config), None)
+    found = waves(packs, ["unet_64", "unet_16"])
+    names = [{pack.teacher.name if pack.teacher else None for pack in wave} for wave in found]
+    assert names == [{"unet_64"}, {"unet_16"}, {"unet_160", None}]
+    assert sorted(pack.pack_id for wave in found for pack in wave) == sorted(pack.pack_id for pack in packs)
+    assert waves(packs, []) == [packs]
 
 
 def test_a_place_that_makes_a_teacher_gets_less(config: StudyConfig) -> None:

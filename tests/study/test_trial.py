@@ -15,8 +15,9 @@ from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from study import executor, trial
+from study.launch import NO_LIMIT, Launch, Trial, WorkerGroup
 from study.searcher import PlannedPacks
-from study.trial import NO_LIMIT, Launch, Trial, WorkerGroup, _TryOnceMore, run_trial
+from study.trial import _TryOnceMore, run_trial
 from trainables.failures import DoesNotFitError, MemberError, blamed_on
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
@@ -153,10 +154,18 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
     monkeypatch.setattr(executor.tune, "with_parameters", lambda run, **_: run)
     census = SimpleNamespace(shown=nullcontext)
     job: Any = SimpleNamespace(launch=launch, census=census, max_device_hours=None)
-    cluster: Any = SimpleNamespace(live_slots=lambda: 1)
+    cluster: Any = SimpleNamespace(live_slots=lambda: 1, num_slots=1)
     executor.run_trials(job, PlannedPacks([]), cluster)
     assert limits == [NO_LIMIT, NO_LIMIT]
     assert NO_LIMIT == -1  # as Ray has it
+
+
+def test_drivers_take_no_cpu_and_are_beside_the_head_unless_they_are_many() -> None:
+    few, many = executor.driver_resources(32), executor.driver_resources(512)
+    assert few == {"CPU": 0, "node:__internal_head__": 0.001}
+    assert many["CPU"] == 0
+    assert many["memory"] > 0
+    assert "node:__internal_head__" not in many
 
 
 def test_what_a_member_raises_names_it_and_what_nobody_is_to_blame_for_passes() -> None:
