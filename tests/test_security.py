@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from smallest_model import SMALLEST
 
 import study
 from analysis.figure_errors import read_error_maps
@@ -23,7 +24,6 @@ from trainables.metrics import load_features
 from trainables.models import build_model, load_model
 from trainables.models.pretrained import find_pretrained
 from trainables.resume import Checkpoints, is_complete, run_ids
-from trainables.specs import ModelSpec
 
 ROOT = Path(study.__file__).parent.parent
 SOURCES = sorted(
@@ -37,18 +37,6 @@ FORBIDDEN = {
     *("marshal.loads", "dill.loads", "shelve.open", "torch.jit.load", "pd.read_pickle"),
 }
 ONLY_WITH = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
-MODEL = ModelSpec(
-    name="tiny",
-    model_class="UNet2DModel",
-    config={
-        "block_out_channels": [2],
-        "down_block_types": ["DownBlock2D"],
-        "up_block_types": ["UpBlock2D"],
-        "layers_per_block": 1,
-        "norm_num_groups": 2,
-        "add_attention": False,
-    },
-)
 
 
 def calls(path: Path) -> list[tuple[str, ast.Call]]:
@@ -115,7 +103,7 @@ def test_a_pickle_is_run_nowhere(tmp_path: Path) -> None:
 
 def test_weights_are_not_loaded_from_a_pickle_even_where_it_is_honest(tmp_path: Path) -> None:
     shape = DataShape(image=(1, 8, 8))
-    model = build_model(MODEL, shape, seed=0)
+    model = build_model(SMALLEST, shape, seed=0)
     model.save_pretrained(tmp_path, safe_serialization=False)
     assert list(tmp_path.glob("*.bin"))
     with pytest.raises(ValueError, match="does not hold a diffusers model with safetensors weights"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fault_points import killed_at_every_point
 from PIL import Image
+from smallest_model import SMALLEST
 from tiny_record import make_record
 from torch import nn
 
@@ -22,21 +23,7 @@ from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.ranks import Ranks
 from trainables.resume import Checkpoints
-from trainables.specs import ModelSpec
 from trainables.trainee import weights_digest
-
-STUDENT = ModelSpec(
-    name="tiny",
-    model_class="UNet2DModel",
-    config={
-        "block_out_channels": [2],
-        "down_block_types": ["DownBlock2D"],
-        "up_block_types": ["UpBlock2D"],
-        "layers_per_block": 1,
-        "norm_num_groups": 2,
-        "add_attention": False,
-    },
-)
 
 
 def check(write: Callable[[], None], read: Callable[[], Any], old: Any, new: Any, *folders: Path) -> int:
@@ -143,7 +130,7 @@ def test_a_sample_image_and_the_error_maps(suffix: str, tmp_path: Path) -> None:
 
 
 def test_a_student(tmp_path: Path) -> None:
-    model = build_model(STUDENT, DataShape(image=(1, 8, 8)), seed=0)
+    model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
     student = TrainedStudent("t" * 16, model, weights_digest(model), [{"step": 0, "loss": 1.0}], 1.0, None)
     folder = tmp_path / student.train_id
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from smallest_model import SMALLEST
 
 from analysis.records import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
 from study.damage import set_aside_damaged
@@ -15,29 +16,16 @@ from trainables.checkpoint import TrainedStudent, save_model, save_student
 from trainables.data import DataShape
 from trainables.metrics import Features, load_features, save_features
 from trainables.models import build_model
-from trainables.specs import ModelSpec
 from trainables.trainee import weights_digest
 
 RUN_ID, TRAIN_ID, TEACHER_ID = "a" * 16, "b" * 16, "c" * 16
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-MODEL = ModelSpec(
-    name="tiny",
-    model_class="UNet2DModel",
-    config={
-        "block_out_channels": [2],
-        "down_block_types": ["DownBlock2D"],
-        "up_block_types": ["UpBlock2D"],
-        "layers_per_block": 1,
-        "norm_num_groups": 2,
-        "add_attention": False,
-    },
-)
 
 
 @pytest.fixture
 def study_dir(tmp_path: Path) -> Path:
     """A study of one member, with all that is kept of it."""
-    model = build_model(MODEL, DataShape(image=(1, 8, 8)), seed=0)
+    model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
     digest = weights_digest(model)
     save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID)
     save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", {"digest": digest, "evaluations": {}})

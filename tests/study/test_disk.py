@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
+from smallest_model import SMALLEST
 from tiny_record import make_record
 
 from analysis.records import finished_run_ids, write_run
@@ -26,22 +27,10 @@ from study.sink import _write_samples
 from trainables.checkpoint import TrainedStudent, save_student
 from trainables.data import DataShape
 from trainables.models import build_model
-from trainables.specs import ModelSpec, TeacherSpec
+from trainables.specs import TeacherSpec
 from trainables.trainee import weights_digest
 
 Usage = namedtuple("Usage", "total used free")
-STUDENT = ModelSpec(
-    name="tiny",
-    model_class="UNet2DModel",
-    config={
-        "block_out_channels": [2],
-        "down_block_types": ["DownBlock2D"],
-        "up_block_types": ["UpBlock2D"],
-        "layers_per_block": 1,
-        "norm_num_groups": 2,
-        "add_attention": False,
-    },
-)
 
 
 def no_space(*_: object, **__: object) -> NoReturn:
@@ -60,7 +49,7 @@ def write_samples(study_dir: Path) -> None:
 
 
 def write_student(study_dir: Path) -> None:
-    model = build_model(STUDENT, DataShape(image=(1, 8, 8)), seed=0)
+    model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
     save_student(TrainedStudent("t" * 16, model, weights_digest(model), [], 1.0, None), study_dir / "students" / "t")
 
 
