@@ -1,8 +1,8 @@
 """Frees the places that killed controllers of Ray Train hold in the cluster.
 
-Ray itself does so for a controller that is killed after its workers have started, and asks for it by a detached actor.
-The places of one that is killed before that, or together with its sweep, are held for ever: a study would wait for them
-without end. Such a placement group is known by that there is no actor in it, not even one that is about to start.
+Ray would do so only when their sweep ends, too, so that a study would wait for them without end. (It has a detached
+actor for that, which does nothing for a controller that is killed before its workers have started, and may stay for
+ever itself.) Such a placement group is known by that there is no actor in it, not even one that is about to start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ray.util.state import list_actors, list_jobs, list_placement_groups
 
 from study.looking import looking
 
-_SECONDS_BETWEEN = 15.0  # an actor is in its group milliseconds after the group is there
+_SECONDS_BETWEEN = 5.0  # an actor is in its group milliseconds after the group is there
 _LIMIT = 10_000
 _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 

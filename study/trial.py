@@ -23,13 +23,17 @@ from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 from study.launch import NO_LIMIT, Launch, Trial
 
+# An actor each, that is a process more for every trial. We use no Ray Data sets; and the places of killed controllers
+# are freed by study/places.py, for the actor that does so outlives one that is killed while it starts.
+_UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+
 
 class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
-    """Without the actor that serves Ray Data sets, which we do not use: one process less for every pack."""
+    """Without what would start actors of no use to us."""
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]
+        return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_CALLBACKS]
 
 
 class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
@@ -91,8 +95,8 @@ def _failed(error: Exception) -> dict[str, Any]:
 def _fit(trial: Trial, launch: Launch) -> None:
     """A run of Ray Train with bookkeeping of its own: where a pack goes on is in the pack's checkpoints alone.
 
-    What Ray leaves beside a controller to free its workers' places, should it be killed, asks the cluster whether it
-    lives: without an address the one that was started last on the machine, which may be another.
+    What keeps Ray's list of trainings asks the cluster whether a controller lives: without an address the one that was
+    started last on the machine, which may be another.
     """
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")

@@ -145,6 +145,7 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
         def fit(self) -> list[Any]:
             return []
 
+    monkeypatch.setenv("RAY_ADDRESS", "this:2")  # what is set here is taken back
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
     monkeypatch.setattr(trial, "_LeanTorchTrainer", Runs)
     launch = Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print)
