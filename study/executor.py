@@ -38,7 +38,7 @@ from trainables.specs import Member, content_id
 from trainables.students import student_size
 
 _DRIVER_MEMORY = 0.5e9  # bytes, of a driver and its controller
-_DRIVERS_BESIDE_THE_HEAD = 32  # fit its memory; Ray itself allows for 500 at most
+_DRIVERS_BESIDE_THE_HEAD = 32  # fit its memory; what they ask for is there for 1,000
 # Tune would copy credentials into runtime environments, which Ray logs. Nodes have their own in their environment.
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
