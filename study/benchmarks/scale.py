@@ -1,8 +1,8 @@
 """What a study costs the machine that it is started on: up to 64 nodes of 8 GPUs and 5,000 members.
 
 Ray, its nodes, Tune, the plan, the records and all that looks at them are real. The GPUs are not: a pack takes the
-eight of a node, trains nothing and writes the rows of its members. So the rates are the most that one head can schedule
-and record, with all nodes on this machine. What grows with the study is measured at 100,000 members too, without nodes.
+eight of a node, trains nothing and writes the rows of its members. All nodes share this machine, so the rates are lower
+bounds of what a head schedules and records. What grows with the study is measured at 100,000 members without nodes.
 """
 
 from __future__ import annotations

@@ -1,15 +1,20 @@
 """Shares of a plan: every pack once, no place idle that need not be, no group started for nothing."""
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from study import plan
+from study import executor, plan, teacher_tasks
 from study.command import compose
 from study.config import StudyConfig
 from study.parse import study_config
 from study.plan import Pack
 from study.schedule import schedule, waves
+from study.teacher_tasks import TeacherTasks
 from trainables.specs import TeacherSpec
 
 
@@ -60,6 +65,21 @@ def test_teachers_that_are_named_come_first_and_nothing_is_left_out(config: Stud
     assert names == [{"unet_64"}, {"unet_16"}, {"unet_160", None}]
     assert sorted(pack.pack_id for wave in found for pack in wave) == sorted(pack.pack_id for pack in packs)
     assert waves(packs, []) == [packs]
+
+
+def test_a_sweep_begins_with_the_teachers_that_are_named(config: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Pack] = []
+    monkeypatch.setattr(executor, "bar", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(executor, "run_trials", lambda _job, source, _cluster: begun.extend(source.waiting))
+    monkeypatch.setattr(teacher_tasks, "_start", lambda *_: None)
+    named = replace(config, teachers_first=("unet_16", "unet_64"))
+    job: Any = SimpleNamespace(board=None, study_dir=Path())
+    cluster: Any = SimpleNamespace(num_slots=2, live_slots=lambda: 2)
+    packs = plan.packs(plan.members(config), None)
+    executor.run_packs(job, packs, cluster, COSTS, first=named.teachers_first)  # type: ignore[arg-type]
+    assert [pack.teacher.name for pack in begun[:10] if pack.teacher] == ["unet_16"] * 5 + ["unet_64"] * 5
+    orders = [[spec.name for spec in TeacherTasks(one, job.board, one.teachers).specs] for one in (named, config)]
+    assert orders == [["unet_16", "unet_64", "unet_160"], ["unet_160", "unet_64", "unet_16"]]
 
 
 def test_a_place_that_makes_a_teacher_gets_less(config: StudyConfig) -> None:

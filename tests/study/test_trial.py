@@ -9,8 +9,10 @@ import pytest
 import ray
 import torch
 import torch.distributed as dist
+from ray import tune
 from ray.exceptions import RayActorError
-from ray.train import ControllerError
+from ray.train import ControllerError, ScalingConfig
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
@@ -79,9 +81,12 @@ def test_an_exception_outside_of_any_member_counts_too() -> None:
     ids=str,
 )
 def test_lost_machines_and_packs_that_are_too_large_do_not_count(exceptions: dict[int, Exception]) -> None:
-    policy = _TryOnceMore(lambda *_, **__: None, "trial")
+    events: list[str] = []
+    policy = _TryOnceMore(lambda event, **_: events.append(event), "trial")
     for _ in range(5):
         policy.after_exception(None, exceptions)
+    assert len(events) == 5
+    assert set(events) <= {"worker_lost", "group_restarted"}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +172,21 @@ def test_drivers_take_no_cpu_and_are_beside_the_head_unless_they_are_many() -> N
     assert many["CPU"] == 0
     assert many["memory"] > 0
     assert "node:__internal_head__" not in many
+    for resources in (few, many):  # Tune refuses a trial that asks for nothing
+        assert tune.PlacementGroupFactory([resources]).required_resources == {
+            key: amount for key, amount in resources.items() if amount
+        }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # of its own settings
+def test_a_trainer_starts_no_actor_that_is_of_no_use() -> None:
+    """The names are Ray's: should they change, its own trainer has them no more."""
+    scaling = ScalingConfig(num_workers=1)
+    theirs, ours = (
+        {type(one).__name__ for one in trainer(print, scaling_config=scaling)._create_default_callbacks()}
+        for trainer in (TorchTrainer, trial._LeanTorchTrainer)
+    )
+    assert theirs - ours == {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 
 
 def test_what_a_member_raises_names_it_and_what_nobody_is_to_blame_for_passes() -> None:
