@@ -9,7 +9,7 @@ import sys
 import time
 
 from storage import location
-from study.command import compose, entry_point, require_study
+from study.config.command_line import compose, entry_point, require_study
 
 _PATIENCE_SECONDS = 60.0
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     study_dir = location("study_dir", str(cfg.study_dir))
     require_study(study_dir)
 
-    from study.lease import ask_to_stop, is_held
+    from study.directory.lease import ask_to_stop, is_held
 
     if not is_held(study_dir):
         print(f"no sweep runs on {study_dir}")

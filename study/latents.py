@@ -14,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from study.command import compose, entry_point, one_line
-from study.raw import check_keys, mapping
+from study.config.command_line import compose, entry_point, one_line
+from study.config.raw import check_keys, mapping
 from trainables.checks import require_choice, require_text, require_whole
 from trainables.data import Dataset, load_data, make_data
 from trainables.data.dataset import POOLED, TEXT

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from analysis.records import compact_runs
-from analysis.report import write_report
+from analysis.records.rows import compact_runs
+from analysis.report.write import write_report
 from storage import location
-from study.command import compose, entry_point
+from study.config.command_line import compose, entry_point
 
 
 def main(argv: list[str]) -> int:

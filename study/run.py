@@ -7,28 +7,28 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from analysis.records import finished_run_ids
-from analysis.report import write_report
-from study import plan
-from study.cluster import connected, require_outlives_job
-from study.code_version import code_version
-from study.config import StudyConfig
-from study.damage import is_damaged, set_aside_damaged
-from study.disk import estimate_disk, require_disk
-from study.dry_run import describe
-from study.estimate import describe_seconds, measure_costs, most_members
-from study.executor import make_job, run_packs
-from study.failure import MemberFailedError, describe_failure
-from study.layout import folders, report_dir
-from study.lease import lease
+from analysis.records.rows import finished_run_ids
+from analysis.report.write import write_report
+from study.planning import members as plan
+from study.execution.cluster import connected, require_outlives_job
+from study.execution.code_version import code_version
+from study.config.study import StudyConfig
+from study.directory.repair import is_damaged, set_aside_damaged
+from study.costs.disk import estimate_disk, require_disk
+from study.costs.dry_run import describe
+from study.costs.measured import describe_seconds, measure_costs, most_members
+from study.execution.run_packs import make_job, run_packs
+from study.execution.failure import MemberFailedError, describe_failure
+from study.directory.layout import folders, report_dir
+from study.directory.lease import lease
 from study.loggers import exporting
-from study.logs import logged_sweep
-from study.orphans import remove_orphans
-from study.parse import study_config, write_study_yaml
-from study.teacher_tasks import TeacherTasks, make_initial_student, make_teachers, missing_teachers
-from study.tuned import describe_tuning, planned_packs, run_tuning, tuning_is_finished
+from study.watching.events import logged_sweep
+from study.directory.orphans import remove_orphans
+from study.config.parse import study_config, write_study_yaml
+from study.execution.teachers import TeacherTasks, make_initial_student, make_teachers, missing_teachers
+from study.execution.run_search import describe_tuning, planned_packs, run_tuning, tuning_is_finished
 from trainables.specs import Member
-from trainables.students import is_made
+from trainables.models.students import is_made
 
 
 def run_study(cfg: DictConfig, command: str) -> int:

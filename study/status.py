@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from analysis.standing import RUNNING, terminal_status
+from analysis.status.status import RUNNING, terminal_status
 from storage import location, new_file
-from study.command import compose, entry_point, require_study
+from study.config.command_line import compose, entry_point, require_study
 
 _CLEAR = "\033[H\033[2J"
 
@@ -22,9 +22,9 @@ def main(argv: list[str]) -> int:
     study_dir = location("study_dir", str(cfg.study_dir))
     require_study(study_dir)
 
-    from analysis.status_page import render_status
-    from study.layout import report_dir
-    from study.standing import find_standing, planned_study
+    from analysis.status.page import render_status
+    from study.directory.layout import report_dir
+    from study.watching.find_status import find_standing, planned_study
 
     page = report_dir(study_dir) / "status.html"
     while True:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 
-from study.command import compose, entry_point
+from study.config.command_line import compose, entry_point
 
 
 def main(argv: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     Exit code 0 done, 1 failed, 3 its budget is spent, 130 interrupted.
     """
     from study import run
-    from study.disk import full_disk
+    from study.costs.disk import full_disk
 
     cfg = compose("config", argv)
     command = shlex.join(["python", "-m", "study.sweep", *argv])
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
             return 1
         if not isinstance(error, RuntimeError):
             raise
-        from study.executor import BudgetSpentError
+        from study.execution.run_packs import BudgetSpentError
 
         is_spent = isinstance(error, BudgetSpentError)
         print(

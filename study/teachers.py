@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from study.command import compose, entry_point
+from study.config.command_line import compose, entry_point
 
 
 def main(argv: list[str]) -> int:
     """Makes the teachers that are missing; prints each one's size, FID and folder."""
-    from study.cluster import connected
-    from study.damage import set_aside_damaged
-    from study.layout import folders
-    from study.lease import lease
-    from study.parse import study_config
-    from study.plan import teachers
-    from study.teacher_tasks import make_teachers, missing_teachers
-    from trainables.teachers import find_teacher
+    from study.execution.cluster import connected
+    from study.directory.repair import set_aside_damaged
+    from study.directory.layout import folders
+    from study.directory.lease import lease
+    from study.config.parse import study_config
+    from study.planning.members import teachers
+    from study.execution.teachers import make_teachers, missing_teachers
+    from trainables.training.teachers import find_teacher
 
     config = study_config(compose("config", argv))
     with lease(config.study_dir):

@@ -63,15 +63,15 @@ def test_importing_analysis_loads_neither_torch_nor_ray() -> None:
 
 
 def test_the_engine_runs_without_ray_and_hydra() -> None:
-    loaded = modules_after("import trainables.pack, trainables.teachers")
+    loaded = modules_after("import trainables.training.pack, trainables.training.teachers")
     assert "diffusers" in loaded
     assert loaded & {"ray", "hydra", "omegaconf", "optuna", "study", "analysis"} == set()
 
 
 def test_what_runs_beside_the_head_imports_no_engine() -> None:
     """Many drivers and controllers run there; the board starts with every study."""
-    assert modules_after("import study.board, study.launch") & {"torch", "diffusers", "trainables"} == set()
-    assert modules_after("import study.trial") & {"diffusers", "trainables", "hydra"} == set()
+    assert modules_after("import study.watching.step_counter, study.execution.launch") & {"torch", "diffusers", "trainables"} == set()
+    assert modules_after("import study.execution.trial") & {"diffusers", "trainables", "hydra"} == set()
 
 
 BACKBONES = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel", "SD3Transformer2DModel")

@@ -13,17 +13,17 @@ import pytest
 from smallest_model import SMALLEST
 
 import study
-from analysis.figure_errors import read_error_maps
-from study.cluster import require_reachable
-from study.command import compose
-from study.parse import study_config, write_study_yaml
-from trainables.checkpoint import load_student
+from analysis.figures.errors import read_error_maps
+from study.execution.cluster import require_reachable
+from study.config.command_line import compose
+from study.config.parse import study_config, write_study_yaml
+from trainables.models.saved import load_student
 from trainables.data import DataShape
-from trainables.extractors.inception import read_tensors
-from trainables.metrics import load_features
+from trainables.evaluation.extractors.inception import read_tensors
+from trainables.evaluation.fidelity import load_features
 from trainables.models import build_model, load_model
 from trainables.models.pretrained import find_pretrained
-from trainables.resume import Checkpoints, is_complete, run_ids
+from trainables.training.checkpoints import Checkpoints, is_complete, run_ids
 
 ROOT = Path(study.__file__).parent.parent
 SOURCES = sorted(
@@ -138,8 +138,8 @@ def test_an_opened_dashboard_comes_with_a_warning(host: str, capsys: pytest.Capt
 
 REQUESTS = """
 import sys, urllib.error, urllib.request
-from study.cluster import connected
-from study.config import ClusterConfig
+from study.execution.cluster import connected
+from study.config.study import ClusterConfig
 config = ClusterConfig(address="local", num_workers=1, cpus_per_worker=1, gpus_per_worker=0, dashboard_host="127.0.0.1")
 with connected(config) as cluster:
     print(cluster.dashboard_url)
@@ -164,8 +164,8 @@ def test_the_dashboard_is_on_loopback_and_asks_for_the_token() -> None:
 
 @pytest.mark.full
 def test_names_in_records_write_nowhere_else(tmp_path: Path) -> None:
-    from analysis.records import RUN_SCHEMA, write_run
-    from analysis.report import write_report
+    from analysis.records.rows import RUN_SCHEMA, write_run
+    from analysis.report.write import write_report
 
     kinds = {"string": "../../../climb", "int32": 1, "int64": 1, "double": 1.0}
     study_dir = tmp_path / "a" / "b" / "study"
@@ -184,8 +184,8 @@ def test_tune_copies_no_credentials_of_the_environment() -> None:
     """What Tune copies goes into runtime environments, which Ray writes into its logs."""
     from ray.tune.execution import class_cache
 
-    import study.executor
+    import study.execution.run_packs
 
-    assert study.executor.run_trials
+    assert study.execution.run_packs.run_trials
     assert class_cache.ENV_VARS_TO_PROPAGATE
     assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]

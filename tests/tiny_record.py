@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.records import RUN_SCHEMA
+from analysis.records.rows import RUN_SCHEMA
 
 _KINDS = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
 

@@ -13,10 +13,10 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
-from trainables.pack import Folders, Progress, Sink, run_pack
-from trainables.resume import Checkpoints
+from trainables.training.pack import Folders, Progress, Sink, run_pack
+from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
-from trainables.watch import Sight, Watch
+from trainables.training.watch import Sight, Watch
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ class Member:
     """One student run; `teacher` is None exactly when the method does not need one.
 
     assistant: what it learns from in place of the teacher, which is distilled from it.
-    rungs: where it may be stopped early; only members of a search have any (trainables/early_stopping.py).
+    rungs: where it may be stopped early; only members of a search have any (trainables/training/early_stopping.py).
     """
 
     data: DataSpec

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from analysis.records import finished_run_ids
+from analysis.records.rows import finished_run_ids
 from study.benchmarks.measuring import Options, Result
 from study.benchmarks.undisturbed import difference, run_undisturbed
 from study.benchmarks.victims import VictimCluster, kill

@@ -14,11 +14,11 @@ from study.benchmarks.pack import default_packs
 from trainables.data import load_data
 from trainables.data.streams import Stream
 from trainables.models import build_model
-from trainables.pack import Progress, train_pack
+from trainables.training.pack import Progress, train_pack
 from trainables.ranks import Ranks
-from trainables.resume import Checkpoints
+from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
-from trainables.trainee import Trainee
+from trainables.training.trainee import Trainee
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def run(options: Options) -> Result:
 
     Serialising, sha256, fsync and renames are in it; what Ray Train takes to hear of a checkpoint is not.
     """
-    from study.command import compose
-    from study.parse import study_config
+    from study.config.command_line import compose
+    from study.config.parse import study_config
 
     every_steps = study_config(compose("config", [])).checkpoint_every_steps
     rows = [_measured(pack, every_steps, options) for pack in default_packs()]

@@ -7,17 +7,17 @@ import torch
 from study.benchmarks.measuring import Options, Result, take_turns
 from trainables.data import load_data
 from trainables.data.dataset import to_uint8
-from trainables.extractors import make_extractor
-from trainables.metrics import compute_metrics, image_features
+from trainables.evaluation.extractors import make_extractor
+from trainables.evaluation.fidelity import compute_metrics, image_features
 from trainables.models import build_model
-from trainables.sample import sample_images
-from trainables.students import stand_in
+from trainables.evaluation.sample import sample_images
+from trainables.models.students import stand_in
 
 
 def run(options: Options) -> Result:
     """Of the default study's student and protocol."""
-    from study.command import compose
-    from study.parse import study_config
+    from study.config.command_line import compose
+    from study.config.parse import study_config
 
     config = study_config(compose("config", []))
     protocol, data = config.evaluation, load_data(config.data)

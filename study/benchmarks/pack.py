@@ -15,7 +15,7 @@ from study.benchmarks.models import System, member, unet
 from trainables.data import Dataset
 from trainables.data.digits import Digits
 from trainables.models import build_model, count
-from trainables.pack import Folders, Progress, run_pack, train_pack
+from trainables.training.pack import Folders, Progress, run_pack, train_pack
 from trainables.ranks import Ranks
 from trainables.specs import Member, ModelSpec, TeacherSpec
 
@@ -51,9 +51,9 @@ def run(options: Options) -> Result:
 
 def default_packs() -> list[list[Member]]:
     """The default study's packs of its first seed, one a teacher, the largest teacher last."""
-    from study import plan
-    from study.command import compose
-    from study.parse import study_config
+    from study.planning import members as plan
+    from study.config.command_line import compose
+    from study.config.parse import study_config
 
     config = study_config(compose("config", []))
     first = [one for one in plan.members(config) if one.seed == config.seeds[0] and one.teacher]

@@ -13,9 +13,9 @@ NUM_MEMBERS = 100_000
 
 def run(_options: Options) -> Result:
     """Seconds and the memory that this process has come to."""
-    from study import plan
-    from study.command import compose
-    from study.parse import study_config
+    from study.planning import members as plan
+    from study.config.command_line import compose
+    from study.config.parse import study_config
 
     config = study_config(compose("config", []))
     per_seed = sum(len(config.teachers) if method.needs_teacher else 1 for method in config.methods)

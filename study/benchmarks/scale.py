@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from study.benchmarks.measuring import Options, Result
 
 if TYPE_CHECKING:
-    from study.config import StudyConfig
-    from study.plan import Pack
+    from study.config.study import StudyConfig
+    from study.planning.members import Pack
 
 SIZES = {1: 1000, 8: 1000, 64: 5000}  # members of the sweep, by the number of nodes
 MEMBERS = (5_000, 100_000)  # of the studies that are looked at
@@ -77,9 +77,9 @@ class _Examples:
 
     @classmethod
     def make(cls, study_dir: Path) -> _Examples:
-        from analysis.records import read_curve, read_runs
-        from study.command import compose
-        from study.parse import study_config
+        from analysis.records.rows import read_curve, read_runs
+        from study.config.command_line import compose
+        from study.config.parse import study_config
 
         overrides = [f"study_dir={study_dir}", *_STUDY]
         # In a process of its own, whose memory is not counted.
@@ -89,7 +89,7 @@ class _Examples:
         return cls(study_config(compose("config", overrides)), rows, curves)
 
     def packs(self, num_members: int) -> list[Pack]:
-        from study import plan
+        from study.planning import members as plan
 
         config = replace(self.config, seeds=tuple(range(num_members // len(self.rows))))
         return plan.packs(plan.members(config), None)
@@ -114,15 +114,15 @@ def _sweep(study_dir: Path, fake: _Fake, num_members: int, examples: _Examples) 
     import pyarrow as pa
     import ray
 
-    from analysis.parquet import write_table
-    from analysis.records import RUN_SCHEMA, runs_dir
+    from analysis.records.parquet import write_table
+    from analysis.records.rows import RUN_SCHEMA, runs_dir
     from study.benchmarks.trial import CpuMeter
     from study.benchmarks.trivial_pack import TrivialJob, write_trivial_packs
-    from study.cluster import Cluster
-    from study.executor import make_job, run_trials, trial_name
-    from study.looking import looking
-    from study.progress import bar, describe_packs
-    from study.searcher import PlannedPacks
+    from study.execution.cluster import Cluster
+    from study.execution.run_packs import make_job, run_trials, trial_name
+    from study.watching.periodic import looking
+    from study.watching.progress_bar import bar, describe_packs
+    from study.execution.pack_source import PlannedPacks
 
     packs = examples.packs(num_members)
     prepared = study_dir / "prepared"
@@ -172,13 +172,13 @@ def _look(study_dir: Path, num_members: int, examples: _Examples) -> dict[str, A
     """Seconds of one look of the progress bar and of the metrics at a study of which half is finished, and before."""
     import pyarrow as pa
 
-    from analysis.parquet import write_table
-    from analysis.records import RUN_SCHEMA, runs_dir
-    from study import plan
-    from study.census import Census
-    from study.executor import make_job
-    from study.progress import describe_packs
-    from study.searcher import PlannedPacks
+    from analysis.records.parquet import write_table
+    from analysis.records.rows import RUN_SCHEMA, runs_dir
+    from study.planning import members as plan
+    from study.watching.study_metrics import Census
+    from study.execution.run_packs import make_job
+    from study.watching.progress_bar import describe_packs
+    from study.execution.pack_source import PlannedPacks
 
     before_mb, started = _resident_mb(), time.perf_counter()
     packs = examples.packs(num_members)

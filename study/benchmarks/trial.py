@@ -25,10 +25,10 @@ def run(_options: Options) -> Result:
     """CPU seconds are those of all processes, Ray's and ours; trial_overhead_cpu_s_per_member is amortised over the
     default study's members.
     """
-    from study import plan
-    from study.cluster import connected
-    from study.command import compose
-    from study.parse import study_config
+    from study.planning import members as plan
+    from study.execution.cluster import connected
+    from study.config.command_line import compose
+    from study.config.parse import study_config
 
     config = study_config(compose("config", []))
     with tempfile.TemporaryDirectory() as root, CpuMeter() as meter:
@@ -70,10 +70,10 @@ _EMPTY = (
 
 def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]:
     """CPU seconds of one trial more and of running Tune: packs with next to no work, in one trial and in four."""
-    from study import plan
-    from study.executor import make_job, run_trials
-    from study.searcher import PlannedPacks
-    from study.teacher_tasks import make_teachers
+    from study.planning import members as plan
+    from study.execution.run_packs import make_job, run_trials
+    from study.execution.pack_source import PlannedPacks
+    from study.execution.teachers import make_teachers
 
     make_teachers(config)
     packs = plan.packs(plan.members(config), None)
@@ -89,11 +89,11 @@ def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]
 
 def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]:
     """Wall seconds of the whole study, teachers included, in packs and with one trial a member."""
-    from study import plan
-    from study.estimate import measure_costs
-    from study.executor import make_job, run_packs, run_trials
-    from study.searcher import PlannedPacks
-    from study.teacher_tasks import TeacherTasks
+    from study.planning import members as plan
+    from study.costs.measured import measure_costs
+    from study.execution.run_packs import make_job, run_packs, run_trials
+    from study.execution.pack_source import PlannedPacks
+    from study.execution.teachers import TeacherTasks
 
     members, costs = plan.members(config), measure_costs(config)
     started = time.perf_counter()

@@ -1,6 +1,6 @@
 """A trial that trains nothing: it writes the rows of its packs, as workers do when their members are finished.
 
-Light to import, like study/trial.py: many of its processes run at once on one machine.
+Light to import, like study/execution/trial.py: many of its processes run at once on one machine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.actor import ActorHandle
 
-from analysis.parquet import read_table
-from analysis.records import write_run
-from study.board import report
+from analysis.records.parquet import read_table
+from analysis.records.rows import write_run
+from study.watching.step_counter import report
 
 if TYPE_CHECKING:
-    from study.launch import Launch
+    from study.execution.launch import Launch
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrivialJob:
 
 
 def write_trivial_packs(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
-    """In place of study.trial.run_trial."""
+    """In place of study.execution.trial.run_trial."""
     job: TrivialJob = ray.get(launch.job)
     name = config["trial"].name
     for pack_id in job.packs[name]:

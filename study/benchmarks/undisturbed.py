@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.records import curves_dir, read_curve, read_runs, runs_dir
+from analysis.records.rows import curves_dir, read_curve, read_runs, runs_dir
 
 # What depends on when and how often a member was run, and on what is edited meanwhile.
 _TIMES = {"train_seconds", "eval_seconds", "device_seconds", "steps_per_second", "peak_memory_mb"}
@@ -17,13 +17,13 @@ def run_undisturbed(overrides: Sequence[str]) -> int:
     """Makes the teachers and runs every pack of a grid here; returns the number of members."""
     import torch
 
-    from study import plan
-    from study.command import compose
-    from study.executor import make_sink
-    from study.layout import folders
-    from study.parse import study_config
-    from trainables.pack import run_pack
-    from trainables.teachers import make_teacher
+    from study.planning import members as plan
+    from study.config.command_line import compose
+    from study.execution.run_packs import make_sink
+    from study.directory.layout import folders
+    from study.config.parse import study_config
+    from trainables.training.pack import run_pack
+    from trainables.training.teachers import make_teacher
 
     torch.set_num_threads(1)  # like a worker
     config = study_config(compose("config", list(overrides)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.records import read_curve, read_new_runs
+from analysis.records.rows import read_curve, read_new_runs
 from study.loggers.table import Logger, open_logger
 
 _SECONDS_BETWEEN = 5.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.records import write_run
+from analysis.records.rows import write_run
 
 TEACHERS = {"small": (180_000, 4.0), "medium": (400_000, 3.0), "large": (1_400_000, 3.5)}
 STUDENT_PARAMS = 20_000

@@ -14,16 +14,16 @@ from smallest_model import SMALLEST
 from tiny_record import make_record
 from torch import nn
 
-from analysis.records import finished_run_ids, read_curve, read_runs, write_run
+from analysis.records.rows import finished_run_ids, read_curve, read_runs, write_run
 from storage import new_file, remove_temporaries
-from study.sink import _write_samples
-from trainables import teachers
-from trainables.checkpoint import TrainedStudent, load_student, save_model, save_student
+from study.execution.record_sink import _write_samples
+from trainables.training import teachers
+from trainables.models.saved import TrainedStudent, load_student, save_model, save_student
 from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.ranks import Ranks
-from trainables.resume import Checkpoints
-from trainables.trainee import weights_digest
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.trainee import weights_digest
 
 
 def check(write: Callable[[], None], read: Callable[[], Any], old: Any, new: Any, *folders: Path) -> int:

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from analysis.records import RUN_SCHEMA, write_run
-from analysis.standing import RUNNING
+from analysis.records.rows import RUN_SCHEMA, write_run
+from analysis.status.status import RUNNING
 from storage import is_local, new_folder
 from study import status
-from study.command import compose
-from study.lease import lease
+from study.config.command_line import compose
+from study.directory.lease import lease
 from study.loggers import exporting
 from study.loggers.table import open_logger, require_place
-from study.logs import EventLog, log_dir, read_events
-from study.parse import study_config, write_study_yaml
-from study.plan import members
-from study.standing import find_standing, planned_study
-from trainables.resume import COMPLETE
+from study.watching.events import EventLog, log_dir, read_events
+from study.config.parse import study_config, write_study_yaml
+from study.planning.members import members
+from study.watching.find_status import find_standing, planned_study
+from trainables.training.checkpoints import COMPLETE
 
 OVERRIDES = ("teachers=[unet_16]", "methods=[out_kd]", "seeds=[0,1]", "train.steps=200")
 

@@ -14,7 +14,7 @@ import pytest
 import ray
 from tiny_sweep import Sweep, sweep_command
 
-from study.command import entry_point
+from study.config.command_line import entry_point
 from study.sweep import main
 
 

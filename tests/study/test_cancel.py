@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_sweep import Sweep, sweep_command
 
-from analysis.records import finished_run_ids
+from analysis.records.rows import finished_run_ids
 
 pytestmark = pytest.mark.full
 SMALL = ("teachers=[unet_16]", "methods=[diffusion_only,out_kd]", "pack.max_members=1")  # four members

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.records import read_runs
-from study import plan
-from study.command import compose, option_names
-from study.parse import study_config
+from analysis.records.rows import read_runs
+from study.planning import members as plan
+from study.config.command_line import compose, option_names
+from study.config.parse import study_config
 
 pytestmark = pytest.mark.full
 EXPERIMENTS = option_names("experiment")
@@ -37,7 +37,7 @@ def studies(cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_member_has_its_row_its_student_and_its_place_in_the_report(name: str, studies: Path) -> None:
     from trainables.models import load_model
-    from trainables.trainee import weights_digest
+    from trainables.training.trainee import weights_digest
 
     study_dir = studies / name
     config = study_config(compose("config", [f"+experiment={name}", "scale=tiny", f"study_dir={study_dir}"]))

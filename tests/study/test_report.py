@@ -50,8 +50,8 @@ def test_the_report_needs_neither_torch_nor_ray() -> None:
 
 
 def test_compact_rewrites_the_rows_into_one_file_and_reports_the_same(tmp_path: Path) -> None:
-    from analysis.published import published_runs
-    from analysis.records import finished_run_ids, runs_dir, write_run
+    from analysis.records.published import published_runs
+    from analysis.records.rows import finished_run_ids, runs_dir, write_run
 
     rows = published_runs("table6").filter(pc.field("teacher_params") > 10_000_000).to_pylist()
     for row in rows[:24]:

@@ -12,7 +12,7 @@ import pytest
 from s3_server import SECRET_KEY
 from tiny_sweep import Sweep, sweep_command
 
-from analysis.records import finished_run_ids, read_runs
+from analysis.records.rows import finished_run_ids, read_runs
 from storage import filesystem, location, name_in_store, new_file
 
 pytestmark = pytest.mark.full

@@ -7,11 +7,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from study.command import compose
-from study.config import StudyConfig
-from study.outcomes import Outcome
-from study.parse import study_config
-from study.tuning_config import make_tuning
+from study.config.command_line import compose
+from study.config.study import StudyConfig
+from study.search.outcomes import Outcome
+from study.config.parse import study_config
+from study.config.tuning import make_tuning
 from trainables.seeds import derived_seed
 from trainables.specs import Member
 

@@ -12,9 +12,9 @@ from tiny import SHAPE, member, train_spec, unet
 
 from trainables.data.digits import Digits
 from trainables.models import build_model
-from trainables.pack import Progress, train_pack
+from trainables.training.pack import Progress, train_pack
 from trainables.ranks import Ranks
-from trainables.resume import Checkpoints
+from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
 
 TRAIN = train_spec(steps=20, batch_size=8, precision="float64")

@@ -1,0 +1,114 @@
+"""The paper's Figure 1 for any study: FID mean, std and every single try against the size of the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from analysis.records.cells import NO_TEACHER, methods_of
+from analysis.figures.style import REFERENCE, method_style, new_figure
+from analysis.report.stability_table import Entry, count_text, number
+
+MAX_POINTS = 400  # beyond this, single tries are left out of the picture
+
+
+def stability_figure(entries: Sequence[Entry]) -> tuple[Figure, dict[str, str]]:
+    """Two panels over teacher_params: mean +- std with every try, std with its interval; and the hover texts."""
+    figure, (top, bottom) = new_figure(2)
+    titles: dict[str, str] = {}
+    methods = methods_of([cell for cell, _ in entries])
+    styles = method_style(methods)
+    show_tries = sum(len(cell.fid) for cell, _ in entries) <= MAX_POINTS
+    for place, method in enumerate(methods):
+        series = [entry for entry in entries if entry[0].method == method and entry[0].teacher is not None]
+        if not series:
+            _reference(top, bottom, [entry for entry in entries if entry[0].method == method])
+            continue
+        shift = 1.02 ** (place - len(methods) / 2)  # side by side, so that bars of one teacher do not hide each other
+        sizes = np.array([float(cell.teacher_params or 0) for cell, _ in series]) * shift
+        _mean_line(top, sizes, series, styles[method])
+        _std_line(bottom, sizes, series, styles[method])
+        if show_tries:
+            titles.update(_tries(top, sizes, series, styles[method], place))
+    _axes(top, bottom, entries)
+    return figure, titles
+
+
+def _mean_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
+    means = np.array([summary.fid_mean for _, summary in series])
+    stds = np.nan_to_num(np.array([summary.fid_std for _, summary in series]))
+    axes.errorbar(
+        sizes, means, yerr=stds, capsize=2.5, elinewidth=1, markersize=5.5, label=series[0][0].method, **style
+    )
+
+
+def _std_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
+    stds = np.array([summary.fid_std for _, summary in series])
+    bounds = np.array([summary.fid_std_interval for _, summary in series])
+    errors = np.abs(bounds.T - stds)
+    axes.errorbar(sizes, stds, yerr=np.nan_to_num(errors), capsize=3, markersize=5, elinewidth=0.9, **style)
+
+
+def _tries(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any], place: int) -> dict[str, str]:
+    titles = {}
+    for column, (size, (cell, _)) in enumerate(zip(sizes, series, strict=True)):
+        for seed, fid, collapsed in zip(cell.seeds, cell.fid, cell.collapsed, strict=True):
+            if np.isnan(fid):
+                continue
+            gid = f"try-{place}-{column}-{seed}"
+            note = ", collapsed" if collapsed else ""
+            titles[gid] = f"{cell.method}, {cell.teacher_name}, seed {seed}: FID {number(fid)}{note}"
+            axes.plot(size, fid, marker=style["marker"], color=style["color"], alpha=0.45, markersize=4.5,
+                      markeredgewidth=0, linestyle="", gid=gid)  # fmt: skip
+    return titles
+
+
+def _reference(top: Axes, bottom: Axes, series: Sequence[Entry]) -> None:
+    for cell, summary in series:
+        label = f"{cell.method} ({NO_TEACHER})"
+        top.axhline(summary.fid_mean, color=REFERENCE, linestyle="--", linewidth=1.3, label=label)
+        top.axhspan(summary.fid_mean - summary.fid_std, summary.fid_mean + summary.fid_std, color=REFERENCE, alpha=0.12)
+        bottom.axhline(summary.fid_std, color=REFERENCE, linestyle="--", linewidth=1.3)
+
+
+def _axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
+    sizes = {float(cell.teacher_params): cell for cell, _ in entries if cell.teacher_params}
+    for axes in (top, bottom):
+        if sizes:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+            ticks = _apart(sorted(sizes))
+            axes.xaxis.set_major_locator(FixedLocator(ticks))
+            axes.set_xticklabels([f"{count_text(size)}\n×{sizes[size].capacity_gap:.3g}" for size in ticks])
+        axes.set_xlabel("teacher parameters and capacity gap")
+    means = np.array([summary.fid_mean for _, summary in entries])
+    stds = np.array([summary.fid_std for _, summary in entries])
+    for axes, values in ((top, means), (bottom, stds)):
+        known = values[np.isfinite(values) & (values > 0)]
+        if len(known) > 1 and known.max() / known.min() > 8:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(FuncFormatter(_minor_label))
+    top.set_ylabel("FID, mean ± std and every try")
+    bottom.set_ylabel("std of FID, 95% interval")
+    top.figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+
+
+def _minor_label(value: float, _: int) -> str:
+    """Labels 2 and 5 of every decade only, so that they stay apart."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
+def _apart(sizes: Sequence[float]) -> list[float]:
+    """The sizes whose tick labels do not run into the one before, on a logarithmic axis."""
+    kept = [sizes[0]]
+    room = (sizes[-1] / sizes[0]) ** (1 / 7)
+    for size in sizes[1:]:
+        if size / kept[-1] >= room:
+            kept.append(size)
+    return kept

@@ -1,0 +1,160 @@
+"""A composed config -> StudyConfig. Hydra ends here: nothing below sees a DictConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from storage import location, new_file
+from study.config.command_line import one_line, option_config, require_study
+from study.config.study import ClusterConfig, StudyConfig
+from study.loggers.table import LOGGERS, require_loggers, require_place
+from study.config.models import make_student_spec, make_teacher_spec
+from study.config.raw import Raw, check_keys, items, make, mapping
+from study.config.tuning import KEYS, TuningConfig, make_tuning
+from trainables.checks import require_choice, require_text
+from trainables.data import Dataset, DataShape, data_shape, load_data, make_data
+from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
+from trainables.losses.methods import METHODS, Method, make_method, via
+from trainables.process import Process
+from trainables.specs import EvaluationSpec, TrainSpec
+
+_GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "protocol", "evaluation", "cluster"]
+
+
+def study_config(cfg: DictConfig) -> StudyConfig:
+    """Checks a composed config and makes the study of it.
+
+    Raises ValueError naming the key, the value and what is allowed.
+    """
+    raw = _plain(cfg)
+    check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
+    data = make_data(mapping(raw, "data"))
+    shape = data_shape(data)
+    process = make(Process, "process", mapping(raw, "process"))
+    evaluation = make(EvaluationSpec, "evaluation", mapping(raw, "evaluation"))
+    recipe = mapping(raw, "method")
+    teachers = tuple(make_teacher_spec(entry, raw, data, process) for entry in items(raw, "teachers"))
+    tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
+    if not isinstance(raw["dry_run"], bool):
+        raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
+    check_keys("pack", mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
+    methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
+    assistants = {method.assistant for method in methods if method.assistant}
+    config = StudyConfig(
+        study=raw["study"],
+        study_dir=location("study_dir", require_text("study_dir", raw.get("study_dir"), "a path")),
+        data=data,
+        process=process,
+        student=make_student_spec(raw, data, process),
+        teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
+        methods=methods,
+        assistants={name: make_teacher_spec(name, raw, data, process) for name in assistants},
+        recipe=recipe,
+        seeds=tuple(items(raw, "seeds")),
+        train=_train(raw, "train"),
+        evaluation=evaluation,
+        tuning=tuning,
+        max_members=mapping(raw, "pack")["max_members"],
+        checkpoint_every_steps=mapping(raw, "pack")["checkpoint_every_steps"],
+        collapse_fid=raw["collapse_fid"],
+        max_device_hours=raw["max_device_hours"],
+        cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
+        teachers_first=_teachers_first(raw["teachers_first"]),
+        loggers=_loggers(raw["loggers"]),
+    )
+    require_place(config.loggers, config.study_dir)
+    if not raw["dry_run"]:  # refused now, not after the first pack
+        make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
+        _require_readable(load_data(data), evaluation.feature_extractor)
+    return config
+
+
+def _require_readable(data: Dataset, extractor: str) -> None:
+    images = data if data.decoder is None else data.references
+    side = IMAGE_SIDES.get(extractor)
+    if images is not None and side is not None and images.shape.image[1:] != (side, side):
+        height, width = images.shape.image[1:]
+        raise ValueError(
+            f"evaluation.feature_extractor={extractor} reads images of {side}x{side}, but the data's are"
+            f" {height}x{width}; allowed: inception"
+        )
+
+
+def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
+    """Writes the resolved config as study.yaml, for people and study.status; no sweep reads it back."""
+    with new_file(study_dir / "study.yaml") as file:
+        file.write(yaml.safe_dump(_plain(cfg), sort_keys=False).encode())
+
+
+def read_study_yaml(study_dir: Path) -> StudyConfig:
+    """The study whose study.yaml is in the directory, wherever that is now; for study.status alone.
+
+    Raises ValueError naming study_dir where there is none, or where it is of another version.
+    """
+    require_study(study_dir)
+    try:
+        raw = yaml.safe_load((study_dir / "study.yaml").read_text())
+        if not isinstance(raw, dict):
+            raise TypeError("it does not hold a config")
+        cfg = OmegaConf.create(
+            {**raw, "study_dir": str(study_dir), "loggers": [], "dry_run": True}
+        )  # looks at nothing else
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
+    return study_config(cfg)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        raw: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{error.full_key or 'the config'}: {one_line(error)}") from error
+    assert isinstance(raw, dict)
+    return raw
+
+
+def _train(raw: Raw, key: str) -> TrainSpec:
+    return make(TrainSpec, key, mapping(raw, key), key=key)
+
+
+def _method(entry: Any, recipe: Raw, shape: DataShape) -> Method:
+    """A methods entry: a name of the table, or {method: name, setting: value, ...}."""
+    settings: Raw = {"method": entry} if isinstance(entry, str) else entry
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"methods must be among {', '.join(METHODS)}, or mappings with a key method, but got {entry!r}"
+        )
+    own = {key: value for key, value in settings.items() if key not in ("method", "assistant")}
+    method = make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape.num_elements)
+    if not settings.get("assistant"):
+        return method
+    return via(method, require_text("methods.assistant", settings["assistant"], "the name of a teacher"))
+
+
+def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> TuningConfig | None:
+    """None for protocol=grid."""
+    protocol = mapping(raw, "protocol")
+    require_choice("protocol.name", protocol.get("name"), ("grid", "search", "tuned"))
+    check_keys(f"protocol={protocol['name']}", protocol, ["name", *(KEYS if protocol["name"] != "grid" else [])])
+    if protocol["name"] == "grid":
+        return None
+    return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
+
+
+def _teachers_first(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"teachers_first must be a list of names of teachers but got {value!r}")
+    return tuple(value)
+
+
+def _loggers(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"loggers must be a list among {', '.join(LOGGERS)} but got {value!r}")
+    require_loggers(value)
+    return tuple(dict.fromkeys(value))

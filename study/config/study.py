@@ -1,0 +1,134 @@
+"""The study as frozen dataclasses, checked when they are made. study/config/parse.py makes them of a composed config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config.tuning import TuningConfig
+from trainables.checks import require_choice, require_number, require_text, require_whole
+from trainables.data import DataSpec
+from trainables.losses.methods import Method
+from trainables.process import Process
+from trainables.specs import EvaluationSpec, StudentSpec, TeacherSpec, TrainSpec
+
+LOCAL = "local"
+_ADDRESS = re.compile(r"(local|auto|[A-Za-z0-9_.\-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
+_HOST = re.compile(r"[A-Za-z0-9_.:\-]{1,255}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,63}\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where packs run, and what one worker group of a pack asks for."""
+
+    address: str
+    num_workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
+    dashboard_host: str
+    memory_gb_per_worker: float = 0.0  # of the node; 0: not counted
+
+    def __post_init__(self) -> None:
+        allowed = "local, auto or host:port"
+        if str(self.address).startswith("ray://"):
+            raise ValueError(
+                f"cluster.address must be {allowed} but got {self.address!r}: Ray's client cannot run a study;"
+                " submit it there: ray job submit --working-dir . -- python -m study.sweep cluster.address=auto"
+            )
+        if not _ADDRESS.match(require_text("cluster.address", self.address, allowed)):
+            raise ValueError(f"cluster.address must be {allowed} but got {self.address!r}")
+        require_whole("cluster.num_workers", self.num_workers, 1)
+        require_number("cluster.cpus_per_worker", self.cpus_per_worker, above=0)
+        require_number("cluster.gpus_per_worker", self.gpus_per_worker, at_least=0)
+        require_number("cluster.memory_gb_per_worker", self.memory_gb_per_worker, at_least=0)
+        require_text("cluster.dashboard_host", self.dashboard_host, "an address such as 127.0.0.1")
+        if not _HOST.match(self.dashboard_host):
+            raise ValueError(
+                f"cluster.dashboard_host must be an address such as 127.0.0.1 but got {self.dashboard_host!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Everything a study is. `recipe` holds the settings that every method takes unless it says otherwise."""
+
+    study: str
+    study_dir: Path
+    data: DataSpec
+    process: Process
+    student: StudentSpec
+    teachers: tuple[TeacherSpec, ...]
+    methods: tuple[Method, ...]
+    assistants: Mapping[str, TeacherSpec]  # by name; what methods learn through, distilled from each teacher
+    recipe: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    train: TrainSpec
+    evaluation: EvaluationSpec
+    tuning: TuningConfig | None  # None: protocol=grid
+    max_members: int | None  # of a pack; None: as many as its workers' memory holds
+    checkpoint_every_steps: int | None  # None: no checkpoints
+    collapse_fid: float
+    cluster: ClusterConfig
+    max_device_hours: float | None = None  # when the records hold as many, nothing more is begun
+    teachers_first: tuple[str, ...] = ()  # names; their members come before those of the others
+    loggers: tuple[str, ...] = ()  # where finished members are shown too (study/loggers)
+
+    def __post_init__(self) -> None:
+        require_name("study", self.study)
+        require_name("data.name", self.data.name)
+        for seed in self.seeds:
+            require_whole("seeds", seed, 0)
+        _require_distinct("seeds", self.seeds)
+        _require_distinct("teachers", [teacher.name for teacher in self.teachers])
+        _require_distinct("methods", self.methods)
+        self._require_first()
+        if self.max_members is not None:
+            require_whole("pack.max_members", self.max_members, 1)
+        if self.checkpoint_every_steps is not None:
+            require_whole("pack.checkpoint_every_steps", self.checkpoint_every_steps, 1)
+        unguided = [method.name for method in self.methods if not method.needs_teacher]
+        if self.train.inputs == "data_free" and unguided:
+            raise ValueError(f"train.inputs=data_free is for methods that learn from a teacher but got {unguided[0]}")
+        self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
+        require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
+        require_number("collapse_fid", self.collapse_fid, above=0)
+        if self.max_device_hours is not None:
+            require_number("max_device_hours", self.max_device_hours, above=0)
+        if self.train.batch_size % self.cluster.num_workers:
+            raise ValueError(
+                f"train.batch_size must be a multiple of cluster.num_workers ({self.cluster.num_workers})"
+                f" but got {self.train.batch_size}"
+            )
+        stopping = self.tuning.early_stopping if self.tuning else None
+        if stopping is not None and stopping.steps[-1] >= self.train.steps:
+            raise ValueError(
+                f"protocol.early_stopping.steps must be below train.steps ({self.train.steps})"
+                f" but got {stopping.steps[-1]}"
+            )
+
+    def _require_first(self) -> None:
+        if self.teachers_first and self.tuning is not None:
+            raise ValueError(
+                f"teachers_first must be [] where searches of all teachers go on together (protocol={self.tuning.name})"
+                f" but got {list(self.teachers_first)}"
+            )
+        names = [teacher.name for teacher in self.teachers]
+        _require_distinct("teachers_first", self.teachers_first)
+        for name in self.teachers_first:
+            require_choice("teachers_first", name, names)
+
+
+def require_name(key: str, value: Any) -> None:
+    """Raises ValueError unless the value can name a file: a name never becomes a path unchecked."""
+    if not isinstance(value, str) or not _NAME.match(value):
+        raise ValueError(f"{key} must be a name of at most 64 letters, digits, '_', '.', '=' and '-' but got {value!r}")
+
+
+def _require_distinct(key: str, values: Sequence[Any]) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{key} must be distinct but {getattr(value, 'name', value)!r} is there twice")

@@ -1,0 +1,77 @@
+"""How much disk the rest of a study takes, whether it is there, and what a full one looks like in an error."""
+
+import errno
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from storage import free_bytes
+from study.config.study import StudyConfig
+from study.directory.layout import folders
+from study.planning.members import Pack
+from trainables.data import data_shape
+from trainables.models import count
+from trainables.specs import TeacherSpec
+from trainables.models.students import student_size
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_BLOCK = 4096  # bytes: no file takes less
+
+
+def full_disk(error: BaseException) -> bool:
+    """Whether an error, here or in a worker whose traceback it holds, says that there is no room or quota left."""
+    return any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in _NO_SPACE)
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """Bytes that the rest of a study will write, roughly; each file takes a block of 4 KiB at least."""
+
+    teachers: int
+    students: int
+    samples: int
+    records: int
+    checkpoints: int  # while packs run
+
+    @property
+    def total(self) -> int:
+        return sum(vars(self).values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {describe_bytes(value)}" for name, value in vars(self).items() if value)
+        return f"about {describe_bytes(self.total)} of disk ({parts or 'nothing'})"
+
+
+def estimate_disk(
+    config: StudyConfig, missing: Sequence[TeacherSpec], packs: Sequence[Pack], num_slots: int
+) -> DiskNeed:
+    """What missing teachers and packs write. A member's state is its weights, two moments of Adam and the EMA."""
+    shape = data_shape(config.data)
+    num_members, size = sum(len(pack.members) for pack in packs), getattr(torch, config.train.precision).itemsize
+    student = student_size(config.student, shape, folders(config.study_dir).initial).params * size
+    teachers = [count(spec.model, shape).params * size for spec in missing]
+    at_once = sum(sorted((len(pack.members) for pack in packs), reverse=True)[:num_slots])
+    states = 4 * max(student * at_once, sum(sorted(teachers, reverse=True)[:num_slots]))
+    pixels = math.prod(shape.image)
+    return DiskNeed(
+        teachers=sum(teachers) + 3 * _BLOCK * len(teachers),
+        students=num_members * (student + 6 * _BLOCK),
+        samples=num_members * (2 * _BLOCK + 64 * pixels + 10 * 8 * pixels),
+        records=num_members * 12 * _BLOCK,
+        checkpoints=3 * states if config.checkpoint_every_steps else 0,  # two are kept while one is written
+    )
+
+
+def require_disk(study_dir: Path, need: DiskNeed) -> None:
+    """Raises ValueError when the file system of the study has less room than it needs."""
+    free = free_bytes(study_dir)
+    if need.total > free:
+        raise ValueError(f"study_dir={study_dir} needs {need}, but its file system has {describe_bytes(free)} left")
+
+
+def describe_bytes(num: float) -> str:
+    return f"{num / 1e9:.1f} GB" if num >= 1e9 else f"{max(1, round(num / 1e6))} MB"

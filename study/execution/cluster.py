@@ -1,0 +1,190 @@
+"""Starts Ray here or joins a running cluster, and says how many worker groups fit."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ray
+
+from study.config.study import LOCAL, ClusterConfig
+from study.execution.worker_environment import MEMORY, RAY
+
+_CONNECT_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
+_ROUNDING = 1e-9
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the processes of a job
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that is connected: how many worker groups run at once, what memory a worker has, the dashboard."""
+
+    num_slots: int  # when it was connected
+    worker_memory_bytes: float  # of its GPU where it has one
+    dashboard_url: str | None
+    spans_nodes: bool
+    live_slots: Callable[[], int]  # how many worker groups it holds now
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[Cluster]:
+    """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
+    require_reachable(config)
+    environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
+    os.environ.update(environment)
+    local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
+    try:
+        context = ray.init(
+            address=config.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            # A local cluster inherits the environment, so that the processes Ray starts ahead are of use.
+            **(local if config.address == LOCAL else {"runtime_env": {"env_vars": environment}}),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
+    if threading.current_thread() is threading.main_thread():  # Ray has put its own there: an exit without a word
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        slots = count_slots(config, _nodes())
+        memory = _worker_memory_bytes(config, ray.cluster_resources())
+        live = _LiveSlots(config, slots.spans_nodes)
+        yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
+    finally:
+        ray.shutdown()
+
+
+def require_reachable(config: ClusterConfig) -> None:
+    """Raises ValueError when this machine is too small for one pack, or where no cluster answers; starts nothing."""
+    if config.address == LOCAL:
+        count_slots(replace(config, memory_gb_per_worker=0.0), [_this_machine()])
+        if config.dashboard_host not in _LOOPBACK:
+            print(
+                f"warning: cluster.dashboard_host={config.dashboard_host} opens the dashboard to other machines"
+                " (with Ray's token; its metrics need none)",
+                file=sys.stderr,
+            )
+    elif config.address != "auto":  # ray.init would try again for half a minute
+        host, _, port = config.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many packs run at once. spans_nodes: a pack does not fit any one node."""
+
+    number: int
+    spans_nodes: bool
+
+
+def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> Slots:
+    """How many worker groups fit the nodes at once, counted node by node: a worker is never divided between nodes.
+
+    nodes: the resources of each. A pack stays on one node where any node holds it whole, and spans nodes where none
+    does. Raises ValueError, with what is asked for and what there is, when it can never be placed.
+    """
+    need = _worker_resources(config)
+    workers = [min(_holds(node.get(kind, 0.0), kind, amount) for kind, amount in need.items()) for node in nodes]
+    whole = sum(number // config.num_workers for number in workers)
+    number = whole or sum(workers) // config.num_workers
+    if number < 1:
+        asked, largest = _describe(need), [_describe({kind: node.get(kind, 0.0) for kind in need}) for node in nodes]
+        found = ", ".join(f"{largest.count(one)} x ({one})" for one in dict.fromkeys(largest)) or "none"
+        raise ValueError(
+            f"cluster.num_workers={config.num_workers} workers of {asked} each can never be placed: there is room for"
+            f" {sum(workers)} on the cluster's nodes: {found}"
+        )
+    return Slots(number, spans_nodes=not whole)
+
+
+def _holds(there: float, kind: str, amount: float) -> int:
+    """How many times the amount is there; a fraction of a GPU is never put together from two."""
+    whole = math.floor(there) if kind == "GPU" and amount < 1 else 0
+    return whole * int(1 / amount + _ROUNDING) + int((there - whole) / amount + _ROUNDING)
+
+
+def require_outlives_job(study_dir: Path, address: str) -> None:
+    """Within a job of `ray job submit`: raises ValueError where the study would end with the job's folder, or Ray."""
+    if _JOB not in os.environ:
+        return
+    if not study_dir.is_absolute():
+        raise ValueError(
+            "study_dir must be an absolute path or a URI in a Ray job, whose working directory is removed with it,"
+            f" but got {study_dir}"
+        )
+    if address == LOCAL:
+        raise ValueError(f"cluster.address must be auto in a Ray job, which runs on its cluster, but got {address!r}")
+
+
+def _worker_resources(config: ClusterConfig) -> dict[str, float]:
+    need = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker, "memory": config.memory_gb_per_worker * 1e9}
+    return {kind: amount for kind, amount in need.items() if amount > 0}
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{amount / 1e9:.3g} GB" if kind == "memory" else f"{amount:g} {kind}s" for kind, amount in resources.items()
+    )
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+class _LiveSlots:
+    """How many packs the cluster holds now: nodes that join count, nodes that left do not; looked at every 5 s."""
+
+    def __init__(self, config: ClusterConfig, spans_nodes: bool) -> None:
+        self._config, self._spans_nodes, self._looked, self._number = config, spans_nodes, -math.inf, 0
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                found = count_slots(self._config, _nodes())
+                self._number = 0 if found.spans_nodes and not self._spans_nodes else found.number
+            except ValueError:
+                self._number = 0  # until a node comes back, nothing is begun
+        return self._number
+
+
+def _worker_memory_bytes(config: ClusterConfig, resources: dict[str, float]) -> float:
+    if config.gpus_per_worker > 0:
+        of_gpu: int = ray.get(ray.remote(num_cpus=0, num_gpus=config.gpus_per_worker)(_gpu_memory_bytes).remote())
+        return of_gpu * min(1.0, config.gpus_per_worker)
+    return resources.get("memory", 0.0) * config.cpus_per_worker / resources["CPU"]
+
+
+def _gpu_memory_bytes() -> int:
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory
+
+
+def _this_machine() -> dict[str, float]:
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(_num_local_gpus())}
+
+
+def _num_local_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _dashboard_url(context: object) -> str | None:
+    url = getattr(context, "dashboard_url", None)
+    return f"http://{url}" if url else None

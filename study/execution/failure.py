@@ -1,0 +1,79 @@
+"""What is said when a member failed: what it was, what happened, and how to see it happen alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import fields
+from typing import Any
+
+from study.config.command_line import option_config, option_names
+from study.config.study import StudyConfig
+from trainables.losses.methods import SETTINGS, Method
+from trainables.specs import Member, TeacherSpec, TrainSpec
+
+_REPLACED = ("seeds=", "teachers=", "methods=", "protocol", "pack.max_members=")
+
+
+class MemberFailedError(RuntimeError):
+    """A member whose work raised an exception twice; the message is the traceback."""
+
+    def __init__(self, member: Member, message: str) -> None:
+        super().__init__(message)
+        self.member = member
+
+
+def describe_failure(error: MemberFailedError, config: StudyConfig, command: str) -> str:
+    """The failure with its context and a command that runs the member alone; command: the one that failed."""
+    member = error.member
+    teacher = f", teacher {member.teacher.name}" if member.teacher else ""
+    return (
+        f"member {member.run_id} ({member.method.name}{teacher}, seed {member.seed}) failed twice:\n"
+        f"{str(error).rstrip()}\nit alone:\n  {command_alone(member, config, command)}"
+    )
+
+
+def command_alone(member: Member, config: StudyConfig, command: str) -> str:
+    """The command with overrides that leave this member alone; in a folder of its own when a search made the member."""
+    words = shlex.split(command)
+    kept = [word for word in words if not word.startswith(_REPLACED)]
+    own = [f"seeds=[{member.seed}]", f"methods=[{_inline(_method(member.method))}]"]
+    if member.teacher is not None:
+        own.append(f"teachers=[{_teacher(member.teacher)}]")
+    own += [f"train.{name}={value}" for name, value in _differences(member.train, config.train)]
+    if config.tuning is not None:
+        kept = [word for word in kept if not word.startswith("study_dir=")]
+        own.append(f"study_dir={config.study_dir}-{member.run_id}")
+    return shlex.join([*kept, *own])
+
+
+def _method(method: Method) -> dict[str, Any]:
+    settings = {name: getattr(method, name) for name in SETTINGS}
+    found = {"method": method.name.removesuffix(f"_via_{method.assistant}"), "assistant": method.assistant}
+    settings |= found
+    return {**found, **{name: value for name, value in settings.items() if value is not None}}
+
+
+def _teacher(spec: TeacherSpec) -> str:
+    model = spec.model
+    if spec.pretrained is not None and spec.pretrained.folder is not None:
+        return _inline({"name": spec.name, "folder": spec.pretrained.folder})
+    if model.name in option_names("teacher"):
+        known = option_config("teacher", model.name)
+        if (known["model_class"], known["config"]) == (model.model_class, dict(model.config)):
+            return model.name
+    return _inline({"name": model.name, "model_class": model.model_class, "config": dict(model.config)})
+
+
+def _differences(train: TrainSpec, usual: TrainSpec) -> list[tuple[str, Any]]:
+    names = [field.name for field in fields(TrainSpec) if field.name != "key"]
+    return [(name, getattr(train, name)) for name in names if getattr(train, name) != getattr(usual, name)]
+
+
+def _inline(value: Any) -> str:
+    """A value in the grammar of overrides: JSON without quotes around keys."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_inline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_inline, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)

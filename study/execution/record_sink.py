@@ -1,0 +1,141 @@
+"""The record sink: turns a finished member into its row, curve, samples and error maps. Runs inside the workers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import ray
+import torch
+from PIL import Image
+from torchvision.utils import make_grid
+
+from analysis.records.rows import write_run
+from storage import new_file
+from study.execution.code_version import code_version
+from study.directory.layout import samples_dir
+from study.watching.events import EventLog, log_dir
+from trainables.models import Size
+from trainables.training.pack import Folders, MemberResult
+from trainables.specs import Member, canonical_json
+from trainables.training.teachers import find_teacher
+
+_LOGGED = (
+    *("run_id", "phase", "status", "teacher", "method", "seed", "steps", "diverged_at_step"),
+    *("fid", "device_seconds", "peak_memory_mb", "device"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSink:
+    """Writes one row and one curve per member, and its samples before them: a row never lacks what it stands for."""
+
+    study_dir: Path
+    study: str
+    phase: str
+    phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
+    collapse_fid: float
+    student: Size
+    folders: Folders
+
+    def __call__(self, result: MemberResult) -> None:
+        if result.evaluation is not None:
+            _write_samples(result, samples_dir(self.study_dir))
+        row = self._row(result)
+        write_run(self.study_dir, row, result.trained.curve)
+        EventLog(log_dir(self.study_dir), "worker")("member_finished", **{key: row.get(key) for key in _LOGGED})
+
+    def _row(self, result: MemberResult) -> dict[str, Any]:
+        member, seconds = result.member, result.trained.train_seconds + result.eval_seconds
+        phase = self.phases.get(member.run_id, self.phase)
+        if member.rungs and phase != "search":
+            raise ValueError(f"{member.run_id} may be stopped early, so it can be no member of phase {phase}")
+        steps = result.trained.stopped_at_step or member.train.steps
+        finished = datetime.now(UTC)
+        return {
+            "study": self.study,
+            "phase": phase,
+            "status": self._status(result),
+            **_identity(member),
+            **self._sizes(member),
+            **_evaluation(result),
+            "steps": steps,
+            "diverged_at_step": result.trained.diverged_at_step,
+            "train_seconds": result.trained.train_seconds,
+            "eval_seconds": result.eval_seconds,
+            "device_seconds": seconds * result.world_size,
+            "steps_per_second": steps / max(result.trained.train_seconds, 1e-9),
+            "peak_memory_mb": result.peak_memory_mb,
+            "weights_digest": result.trained.digest,
+            "world_size": result.world_size,
+            "device": result.device,
+            "torch": torch.__version__,
+            "ray": ray.__version__,
+            "diffusers": diffusers.__version__,
+            "code_version": code_version(),
+            "started_at": finished - timedelta(seconds=seconds),
+            "finished_at": finished,
+        }
+
+    def _status(self, result: MemberResult) -> str:
+        if result.evaluation is None:
+            return "diverged"
+        fid = result.evaluation.metrics["fid"]
+        return "ok" if fid <= self.collapse_fid else "collapsed"  # a NaN is not below any threshold
+
+    def _sizes(self, member: Member) -> dict[str, Any]:
+        row: dict[str, Any] = {"student_params": self.student.params, "student_macs": self.student.macs}
+        if member.teacher is not None:
+            teacher = find_teacher(member.teacher, member.evaluation, self.folders)
+            assert teacher is not None
+            row |= {
+                "teacher_params": teacher.size.params,
+                "teacher_macs": teacher.size.macs,
+                "teacher_fid": teacher.fid,
+            }
+            row["capacity_gap"] = teacher.size.params / self.student.params
+        return row
+
+
+def _identity(member: Member) -> dict[str, Any]:
+    """The columns that say which member it is."""
+    method, train, evaluation = member.method, member.train, member.evaluation
+    return {
+        "run_id": member.run_id,
+        "train_id": member.train_id,
+        "member": canonical_json(member.identity()),
+        "data": member.data.name,
+        "teacher": member.teacher.name if member.teacher else None,
+        "teacher_id": member.teacher.teacher_id if member.teacher else None,
+        "student": member.student.name,
+        "method": method.name,
+        **{
+            key: getattr(method, key) for key in ("output", "feature", "group_size", "coarse_norm", "gate", "reduction")
+        },
+        **{key: getattr(method, key) for key in ("lambda_diff", "lambda_out", "lambda_feat")},
+        "seed": member.seed,
+        **{key: getattr(train, key) for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision")},
+        **{key: getattr(evaluation, key) for key in ("num_images", "sampler", "sampler_steps")},
+        **{key: getattr(evaluation, key) for key in ("feature_extractor", "reference_split")},
+    }
+
+
+def _evaluation(result: MemberResult) -> dict[str, Any]:
+    if result.evaluation is None:
+        return {}
+    metrics = {key: value if np.isfinite(value) else None for key, value in result.evaluation.metrics.items()}
+    return {**metrics, "student_teacher_distance": result.evaluation.student_teacher_distance}
+
+
+def _write_samples(result: MemberResult, folder: Path) -> None:
+    assert result.evaluation is not None
+    grid = make_grid(result.evaluation.samples, nrow=8, padding=1, pad_value=0)
+    with new_file(folder / f"{result.member.run_id}.png") as file:
+        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, format="PNG")
+    if result.evaluation.error_maps:
+        arrays: dict[str, Any] = dict(result.evaluation.error_maps)
+        with new_file(folder / f"{result.member.run_id}.npz") as file:
+            np.savez_compressed(file, **arrays)

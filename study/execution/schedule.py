@@ -1,0 +1,80 @@
+"""Which worker group trains which packs: shares of the plan, so that all groups end together and few are started."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from study.costs.measured import GROUP_START_SECONDS, Costs
+from study.planning.members import Pack, shares
+from trainables.specs import TeacherSpec
+
+_GROUP_SECONDS = 600.0  # of work for one worker group: its start is 2% of it; between two the cluster may change
+
+
+def waves(packs: Sequence[Pack], first: Sequence[str]) -> list[list[Pack]]:
+    """The packs of each of the teachers that are named, in this order, and then all others; none is empty."""
+    names = [pack.members[0].teacher.name if pack.members[0].teacher else None for pack in packs]
+    found = [[pack for pack, name in zip(packs, names, strict=True) if name == one] for one in first]
+    found.append([pack for pack, name in zip(packs, names, strict=True) if name not in first])
+    return [wave for wave in found if wave]
+
+
+def schedule(packs: Sequence[Pack], missing: Sequence[TeacherSpec], num_slots: int, costs: Costs) -> list[list[Pack]]:
+    """The packs of every worker group, in the order in which groups begin; `missing` are made meanwhile, first to last.
+
+    Packs whose teacher takes longest to make come last. Of a few ways to share the packs out it is the one that ends
+    first: a teacher in the making keeps one place busy, which the others need not wait for.
+    """
+    places = _Places.after(missing, num_slots, costs)
+    last = max(missing, key=costs.teacher_seconds).teacher_id if missing else None
+    early = [pack for pack in packs if last is None or _teacher_id(pack) != last]
+    late = [pack for pack in packs if last is not None and _teacher_id(pack) == last]
+    ways = [
+        [share for wave, number in zip((early, late), numbers, strict=True) for share in _shares(wave, number, costs)]
+        for numbers in product(*(_numbers(wave, num_slots, costs) for wave in (early, late)))
+    ]
+    return min(ways, key=lambda way: places.end(way, costs))
+
+
+def _shares(packs: Sequence[Pack], number: int, costs: Costs) -> list[list[Pack]]:
+    return shares(packs, number, costs.seconds)
+
+
+def _numbers(packs: Sequence[Pack], num_slots: int, costs: Costs) -> list[int]:
+    """How many shares to try: for all places of the cluster, or all but one."""
+    most = num_slots * math.ceil(sum(map(costs.seconds, packs)) / num_slots / _GROUP_SECONDS)
+    return [most, most - 1] if most > 1 else [most]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The cluster's places for worker groups, in seconds from now: when each is free, and when each teacher is made."""
+
+    free: tuple[float, ...]
+    made: Mapping[str, float]
+
+    @classmethod
+    def after(cls, missing: Sequence[TeacherSpec], num_slots: int, costs: Costs) -> _Places:
+        free, made = [0.0] * num_slots, {}
+        for spec in missing:
+            made[spec.teacher_id] = heapq.heappop(free) + costs.teacher_seconds(spec)
+            heapq.heappush(free, made[spec.teacher_id])
+        return cls(tuple(free), made)
+
+    def end(self, way: Sequence[Sequence[Pack]], costs: Costs) -> float:
+        """When the last group ends: one begins where a place is free and its teachers are there (PlannedPacks)."""
+        free, ends = list(self.free), [0.0]
+        heapq.heapify(free)
+        for share in way:
+            there = max(self.made.get(_teacher_id(pack), 0.0) for pack in share)
+            ends.append(max(heapq.heappop(free), there) + GROUP_START_SECONDS + sum(map(costs.seconds, share)))
+            heapq.heappush(free, ends[-1])
+        return max(ends)
+
+
+def _teacher_id(pack: Pack) -> str:
+    return pack.teacher.teacher_id if pack.teacher else ""

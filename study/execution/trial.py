@@ -1,0 +1,134 @@
+"""What a Tune trial runs: packs, one after the other, on the workers of one TorchTrainer.
+
+Drivers and controllers only wait, so this module imports neither diffusers nor the engine; members travel through
+them as a reference into Ray's object store, and only the workers open it.
+
+Lost workers, drivers and machines are replaced without limit: a pack goes on from its checkpoint. A Python exception
+is tried once more, for it may have come from the machine, and then ends the trial with what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
+
+from study.execution.launch import NO_LIMIT, Launch, Trial
+
+# An actor each, that is a process more for every trial. We use no Ray Data sets; and the places of killed controllers
+# are freed by study/execution/placement_groups.py, for the actor that does so outlives one that is killed while it starts.
+_UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+
+
+class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
+    """Without what would start actors of no use to us."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_CALLBACKS]
+
+
+class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
+    """Ends the training at the second exception in the work of one member (or, outside of any, of one kind)."""
+
+    def __init__(self, log: Callable[..., None], trial: str) -> None:
+        self._log, self._trial = log, trial
+        self._attempts: Counter[str] = Counter()
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called in the controller; what it raises ends the training, what it lets pass begins the group again."""
+        errors = list(worker_exceptions.values())
+        if any(type(error).__module__.startswith("ray.") for error in errors):
+            self._log("worker_lost", trial=self._trial, errors=[str(error) for error in errors])
+            return  # Ray says that a worker is gone; what the others say follows from it
+        from trainables.training.failures import is_nobodys_fault  # takes seconds to import, and is seldom needed
+
+        for error in errors:
+            if not is_nobodys_fault(error):
+                self._blame(error)
+                return
+        self._log("group_restarted", trial=self._trial, errors=[str(error) for error in errors])
+
+    def _blame(self, error: Exception) -> None:
+        run_id = getattr(error, "run_id", None)
+        whose = run_id or type(error).__name__
+        self._attempts[whose] += 1
+        attempt = self._attempts[whose]
+        self._log(
+            "member_failed", trial=self._trial, run_id=run_id, attempt=attempt, final=attempt > 1, error=str(error)
+        )
+        if attempt > 1:
+            raise error
+
+
+def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
+    """Trains the packs of config["trial"] on a worker group of its own; their rows are written when this returns.
+
+    Returns {"error": None}, or the message of what failed twice and the run_id of the member that it failed for.
+    """
+    while True:
+        try:
+            _fit(config["trial"], launch)
+        except ray.exceptions.RayActorError as error:
+            if not error.actor_init_failed:
+                launch.log("controller_lost", trial=config["trial"].name, error=str(error))
+                continue  # the controller is gone, and its workers with it
+            return _failed(error)
+        except Exception as error:  # Tune would try it again without end
+            return _failed(getattr(error, "controller_failure", error))
+        return {"error": None}
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    run_id = getattr(error, "run_id", None)
+    return {"error": str(error) if run_id else "".join(traceback.format_exception(error)), "run_id": run_id}
+
+
+def _fit(trial: Trial, launch: Launch) -> None:
+    """A run of Ray Train with bookkeeping of its own: where a pack goes on is in the pack's checkpoints alone.
+
+    What keeps Ray's list of trainings asks the cluster whether a controller lives: without an address the one that was
+    started last on the machine, which may be another.
+    """
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    group = launch.group
+    resources = {"CPU": group.cpus_per_worker, "GPU": group.gpus_per_worker}
+    resources["memory"] = group.memory_gb_per_worker * 1e9
+    trainer = _LeanTorchTrainer(
+        _worker_function(),
+        train_loop_config={"job": launch.job, "packs": trial.packs},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=group.num_workers,
+            use_gpu=group.gpus_per_worker > 0,
+            resources_per_worker={kind: amount for kind, amount in resources.items() if amount > 0},
+            placement_strategy=group.placement_strategy,
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{trial.name}-{secrets.token_hex(4)}",
+            **launch.storage,
+            failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=[_TryOnceMore(launch.log, trial.name)],
+        ),
+    )
+    trainer.fit()
+
+
+def _worker_function() -> Any:
+    """The worker's function as a closure: pickled by value, so that the controller between need not import it."""
+
+    def train(config: dict[str, Any]) -> None:
+        from trainables.ray_train import train_worker
+
+        train_worker(config)
+
+    return train

@@ -1,0 +1,113 @@
+"""The page in headless Chromium: nothing sticks out sideways, nothing fails, sorting works, light and dark."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from synthetic_study import ablation_rows, make_row, search_rows, toy_rows, write_evaluation_files, write_study
+
+from analysis.report.write import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+    "--dump-dom",
+]
+# Runs after the page's own script: opens everything, sorts by every column, and leaves what it saw in the document.
+PROBE = """
+<script>
+for (const details of document.querySelectorAll("details")) details.open = true;
+const means = () => [...document.querySelector("table.data").tBodies[0].rows].map((row) =>
+Number(row.cells[4].dataset.sort)); for (const button of document.querySelectorAll("th button")) button.click();
+const mean = document.querySelector("table.data").querySelectorAll("th button")[4];
+mean.click();
+const once = means();
+mean.click();
+const seen = {
+  inner: innerWidth, scroll: document.documentElement.scrollWidth, once: once, twice: means(),
+  background: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+  loaded: performance.getEntriesByType("resource").map((entry) => entry.name).filter((name) =>
+!name.startsWith("data:")), };
+document.body.setAttribute("data-seen", JSON.stringify(seen));
+</script>
+"""
+
+TAGS = {"study": "<script>alert(2)</script>", "device": "<img src=x onerror=alert(3)>", "torch": "<script>alert(4)"}
+
+pytestmark = [pytest.mark.full, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The page of a full study, with a method that is named like a tag, and of the paper's table."""
+    folder = tmp_path_factory.mktemp("pages")
+    rows = toy_rows()
+    rows += [make_row("<script>alert(1)</script>", "small", seed, 70.0 + seed, **TAGS) for seed in range(5)]
+    write_study(folder / "study", rows + search_rows() + ablation_rows())
+    write_evaluation_files(folder / "study", rows)
+    reports = {
+        "study": write_report([folder / "study"], folder / "report"),
+        "table6": write_report([], folder / "table6", published="table6"),
+    }
+    return {name: report.index.read_text(encoding="utf-8") for name, report in reports.items()}
+
+
+def visit(page: str, width: int, scheme: str, folder: Path) -> tuple[dict[str, object], str, str]:
+    """What the page's probe saw, the document after the scripts ran, and what the browser logged."""
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    # Chromium makes no window narrower than 500 pixels, so the page is shown in a frame of the wanted width.
+    frame = f'<iframe id="frame" src="page.html" style="width:{width}px;height:900px;border:0"></iframe>'
+    copy = "document.body.setAttribute('data-seen', frame.contentDocument.body.getAttribute('data-seen'));"
+    copy += "document.body.append(frame.contentDocument.body)"
+    (folder / "frame.html").write_text(
+        f"<body>{frame}<script>onload = () => {{ {copy} }}</script></body>", encoding="utf-8"
+    )
+    assert CHROMIUM is not None
+    result = subprocess.run(
+        [
+            CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--allow-file-access-from-files",
+            f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--window-size=1400,1000",
+            (folder / "frame.html").as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    seen = re.search(r'<body data-seen="([^"]*)"', result.stdout)
+    assert seen, result.stderr
+    return json.loads(seen[1].replace("&quot;", '"')), result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["study", "table6"])
+def test_the_page_fits_and_nothing_fails(
+    name: str, width: int, scheme: str, pages: dict[str, str], tmp_path: Path
+) -> None:
+    page = pages[name].replace("</body>", PROBE + "</body>")
+    seen, document, log = visit(page, width, scheme, tmp_path)
+    assert "CONSOLE" not in log
+    assert seen["inner"] == width
+    assert seen["scroll"] <= width, f"{seen['scroll']} pixels wide"
+    assert seen["loaded"] == []
+    known = [mean for mean in seen["once"] if mean]
+    assert known == sorted(known)
+    assert seen["twice"] == seen["once"][::-1] or len(set(known)) < len(known)
+    dark = sum(map(int, re.findall(r"\d+", str(seen["background"]))[:3])) < 384
+    assert dark == (scheme == "dark")
+    if name == "study":
+        assert "<script>alert(" not in document
+        assert "<img src=x" not in document
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in document

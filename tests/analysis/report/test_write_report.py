@@ -1,0 +1,166 @@
+"""The report as a whole: its files, its refusals, and that it is the same every time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_study import ablation_rows, make_row, search_rows, toy_rows, write_evaluation_files, write_study
+
+from analysis.figures.errors import read_error_maps
+from analysis.report.write import Report, write_report
+from analysis.results.compute import compute
+
+COLUMNS = ["teacher", "teacher_params", "capacity_gap", "method", "n", "fid_mean", "fid_std"]
+
+
+@pytest.fixture(scope="module")
+def full_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grid, search and ablation rows, curves, sample grids and error maps."""
+    study_dir = tmp_path_factory.mktemp("studies") / "digits"
+    rows = toy_rows()
+    write_study(study_dir, rows + search_rows() + ablation_rows())
+    write_evaluation_files(study_dir, rows)
+    return study_dir
+
+
+@pytest.fixture(scope="module")
+def report(full_study: Path) -> Report:
+    return write_report([full_study], full_study / "report", command="python -m study.report study_dir=digits")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_begins_with_the_agreed_columns_and_counts_what_collapsed(report: Report) -> None:
+    lines = read_csv(report.index.parent / "stability.csv")
+    assert list(lines[0])[: len(COLUMNS)] == COLUMNS
+    assert len(lines) == 10
+    broken = next(line for line in lines if (line["method"], line["teacher"]) == ("out_kd", "large"))
+    assert (broken["n"], broken["num_fid"], broken["num_collapsed"], broken["num_diverged"]) == ("5", "4", "1", "1")
+    assert float(broken["collapse_rate"]) == 0.4
+    assert float(broken["fid_mean"]) > float(broken["fid_mean_ok"])
+    assert "out_kd" in report.text
+    assert "diverged" in report.text
+
+
+def test_every_section_with_data_is_on_the_page(report: Report) -> None:
+    page = report.index.read_text()
+    for heading in ("Every try", "Against the capacity gap", "Undecided", "Method against method", "Samples",
+                    "Inside the training", "Search", "Ablation", "How to reproduce"):  # fmt: skip
+        assert heading in page, heading
+    assert page.count('<img src="data:image/png;base64') == 10
+    assert "python -m study.report study_dir=digits" in page
+    assert "12 searched members" in page
+    figures = {path.stem for path in (report.index.parent / "figures").glob("*.svg")}
+    assert figures == {"stability", "trends", "cost", "curves", "errors", "search", "group_size"}
+    assert figures == {path.stem for path in (report.index.parent / "figures").glob("*.png")}
+
+
+def test_the_page_is_self_contained_and_small(report: Report) -> None:
+    page = report.index.read_text()
+    assert len(page) < 5_000_000
+    for loading in ('src="http', 'href="http', "url(http", "@import", '<link rel="stylesheet"'):
+        assert loading not in page
+
+
+def test_json_has_every_number_and_no_nan(report: Report) -> None:
+    content = json.loads((report.index.parent / "report.json").read_text())
+    assert len(content["cells"]) == 10
+    cell = next(cell for cell in content["cells"] if (cell["method"], cell["teacher"]) == ("out_kd", "large"))
+    assert cell["tries"]["fid"][1] is None
+    assert cell["tries"]["diverged"] == [False, True, False, False, False]
+    assert {"comparisons", "trends", "slope_differences", "rank_correlations", "calibration", "findings"} <= set(
+        content
+    )
+    assert content["reproduce"]["phases"] == {"ablation": 6, "grid": 50, "search": 12}
+
+
+def test_same_records_and_seed_give_the_same_bytes(full_study: Path, report: Report, tmp_path: Path) -> None:
+    copied = tmp_path / "digits"
+    shutil.copytree(full_study, copied, ignore=shutil.ignore_patterns("report"))
+    again = write_report([copied], tmp_path / "again", command="python -m study.report study_dir=digits")
+    first, second = report.index.parent, again.index.parent
+    names = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
+    assert len(names) == 5 + 14
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_mixed_evaluation_protocols_are_refused_by_name(tmp_path: Path) -> None:
+    rows = [make_row("out_kd", "small", seed, 50.0, num_images=256 * (1 + seed)) for seed in (0, 1)]
+    write_study(tmp_path / "study", rows)
+    with pytest.raises(ValueError, match="num_images is 256 and 512"):
+        write_report([tmp_path / "study"], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_empty_study_and_one_with_ablations_only_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="study_dir must hold finished members"):
+        compute([tmp_path], None, 0)
+    write_study(tmp_path / "ablated", ablation_rows(), curves=False)
+    with pytest.raises(ValueError, match="study_dir must hold finished grid, confirm or search members"):
+        compute([tmp_path / "ablated"], None, 0)
+
+
+def test_two_studies_stand_side_by_side(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_study(tmp_path / name, toy_rows(num_seeds=2), curves=False)
+    results = compute([tmp_path / "first", tmp_path / "second"], None, 0)
+    assert {"first: out_kd", "second: out_kd"} <= set(results.methods)
+    assert len(results.methods) == 8
+    assert ("first: out_kd", "second: out_kd") in {(one.a, one.b) for one in results.comparisons}
+
+
+def test_a_method_named_like_a_tag_is_shown_as_text(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>"
+    write_study(tmp_path / "study", [make_row(name, "small", seed, 50.0 + seed) for seed in range(3)])
+    page = write_report([tmp_path / "study"], tmp_path / "report").index.read_text()
+    assert name not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_one_try_a_cell_has_a_mean_and_no_spread(tmp_path: Path) -> None:
+    write_study(tmp_path / "study", [make_row("out_kd", "small", 0, 50.0), make_row("lift", "small", 0, 40.0)])
+    text = write_report([tmp_path / "study"], tmp_path / "report").text
+    assert "1 try a cell, lift has the lowest mean FID (40.0)" in text
+    assert "Spread: one try a cell says nothing of it." in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("rows", [
+    [make_row("out_kd", "small", 0, 50.0)],
+    [make_row("diffusion_only", None, seed, 50.0 + seed) for seed in range(3)],
+    [make_row("out_kd", "small", seed, None) for seed in range(3)],
+], ids=["one member", "no teacher", "all diverged"])  # fmt: skip
+def test_small_studies_are_reported_too(rows: list[dict[str, object]], tmp_path: Path) -> None:
+    write_study(tmp_path / "study", rows)
+    assert write_report([tmp_path / "study"], tmp_path / "report").index.stat().st_size > 1000
+
+
+def test_error_maps_that_are_not_are_refused_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", timesteps=np.arange(3), squared_error=np.zeros((2, 8, 8)))
+    with pytest.raises(ValueError, match="squared_error must be"):
+        read_error_maps(tmp_path / "x.npz")
+    np.savez(tmp_path / "y.npz", timesteps=np.arange(3))
+    with pytest.raises(ValueError, match=r"y\.npz"):
+        read_error_maps(tmp_path / "y.npz")
+
+
+def test_single_tries_show_their_seed_and_fid_under_the_pointer(report: Report) -> None:
+    for text in (report.index.read_text(), (report.index.parent / "figures" / "stability.svg").read_text()):
+        assert "<title>out_kd, large, seed 0: FID 412.00, collapsed</title>" in text
+    assert "currentColor" in report.index.read_text()
+
+
+def test_more_seeds_are_suggested_as_an_override_of_the_sweep(report: Report) -> None:
+    suggested = json.loads((report.index.parent / "report.json").read_text())["findings"]["suggested_seeds"]
+    assert suggested[:5] == [0, 1, 2, 3, 4]
+    assert len(suggested) > 5
+    assert f"seeds=[{','.join(map(str, suggested))}]" in report.index.read_text()

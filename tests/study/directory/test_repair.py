@@ -1,0 +1,152 @@
+"""Whatever is damaged in a study directory is named, set aside, and missing afterwards, so that the sweep redoes it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from smallest_model import SMALLEST
+
+from analysis.records.rows import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
+from study.directory.repair import set_aside_damaged
+from trainables.models.saved import TrainedStudent, save_model, save_student
+from trainables.data import DataShape
+from trainables.evaluation.fidelity import Features, load_features, save_features
+from trainables.models import build_model
+from trainables.training.trainee import weights_digest
+
+RUN_ID, TRAIN_ID, TEACHER_ID = "a" * 16, "b" * 16, "c" * 16
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def study_dir(tmp_path: Path) -> Path:
+    """A study of one member, with all that is kept of it."""
+    model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
+    digest = weights_digest(model)
+    save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID)
+    save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", {"digest": digest, "evaluations": {}})
+    save_features(tmp_path / "reference" / "r.safetensors", Features(torch.randn(8, 4), torch.randn(8, 3)))
+    kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
+    row: dict[str, Any] = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
+    del row["schema_version"]
+    row |= {"run_id": RUN_ID, "train_id": TRAIN_ID, "status": "ok", "phase": "grid"}
+    write_run(tmp_path, row, [{"step": 0, "loss": 1.0}])
+    (tmp_path / "samples").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)).save(
+        tmp_path / "samples" / f"{RUN_ID}.png"
+    )
+    np.savez_compressed(tmp_path / "samples" / f"{RUN_ID}.npz", squared_error=np.arange(64.0))
+    (tmp_path / "study.yaml").write_text("study: x\ncollapse_fid: 200\n")
+    return tmp_path
+
+
+def files(study_dir: Path) -> set[str]:
+    return {str(path.relative_to(study_dir)) for path in study_dir.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_moved_where_nothing_is_damaged(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(study_dir)
+    set_aside_damaged(study_dir)
+    assert files(study_dir) == before
+    assert capsys.readouterr().err == ""
+
+
+def empty(content: bytes) -> bytes:
+    return b""
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0x10]) + content[middle + 1 :]
+
+
+def foreign(content: bytes) -> bytes:
+    return b"another program's"
+
+
+ROW = f"records/runs/{RUN_ID}.parquet"
+CASES = [  # the file that is damaged, what is moved with it
+    (ROW, [ROW]),
+    (f"records/curves/{RUN_ID}.parquet", [f"records/curves/{RUN_ID}.parquet", ROW]),
+    (f"samples/{RUN_ID}.png", [f"samples/{RUN_ID}.png", ROW]),
+    (f"samples/{RUN_ID}.npz", [f"samples/{RUN_ID}.npz", ROW]),
+    (f"teachers/{TEACHER_ID}/{WEIGHTS}", [f"teachers/{TEACHER_ID}"]),
+    ("reference/r.safetensors", ["reference/r.safetensors"]),
+]
+JSON_CASES = [
+    (f"teachers/{TEACHER_ID}/config.json", [f"teachers/{TEACHER_ID}"]),
+    (f"teachers/{TEACHER_ID}/teacher.json", [f"teachers/{TEACHER_ID}"]),
+    ("study.yaml", ["study.yaml"]),
+]
+ALL = [(*case, damage) for case in CASES for damage in (empty, cut, flip, foreign)]
+ALL += [(*case, damage) for case in JSON_CASES for damage in (empty, foreign)]
+
+
+@pytest.mark.parametrize(("name", "moved", "damage"), ALL)
+def test_damage_is_named_and_set_aside(
+    name: str,
+    moved: list[str],
+    damage: Callable[[bytes], bytes],
+    study_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = study_dir / name
+    path.write_bytes(damage(path.read_bytes()))
+    before = files(study_dir)
+    set_aside_damaged(study_dir)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(moved)
+    for place, line in zip(moved, lines, strict=True):
+        assert f"damaged, moved to {study_dir / 'damaged' / place} and made again" in line
+        assert not (study_dir / place).exists()
+    kept = {one.removeprefix("damaged/") for one in files(study_dir)}
+    assert kept == before, "nothing is lost"
+    set_aside_damaged(study_dir)
+    assert capsys.readouterr().err == ""
+    assert finished_run_ids(study_dir) == (set() if ROW in moved else {RUN_ID})
+
+
+def test_damaged_training_state_is_named_and_set_aside(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = study_dir / "checkpoints" / "pack" / "step-00000005"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "complete.json").write_text("{}")
+    set_aside_damaged(study_dir)
+    assert str(checkpoint) in capsys.readouterr().err
+    assert (study_dir / "damaged" / "checkpoints" / "pack" / checkpoint.name / "complete.json").exists()
+
+
+def test_a_second_damage_of_the_same_name_does_not_replace_the_first(study_dir: Path) -> None:
+    for content in (b"first", b"second"):
+        (runs_dir(study_dir) / f"{RUN_ID}.parquet").write_bytes(content)
+        set_aside_damaged(study_dir)
+    aside = study_dir / "damaged" / "records" / "runs"
+    assert sorted(path.read_bytes() for path in aside.iterdir()) == [b"first", b"second"]
+
+
+def test_a_flipped_byte_of_the_features_is_found_or_changes_nothing(study_dir: Path) -> None:
+    path = study_dir / "reference" / "r.safetensors"
+    content, loaded = path.read_bytes(), load_features(path)
+    original = Features(loaded.features.clone(), loaded.logits.clone())  # what is loaded may be mapped from the file
+    for position in range(0, len(content), 3):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x01]) + content[position + 1 :])
+        try:
+            found = load_features(path)
+        except ValueError:
+            continue
+        assert torch.equal(found.features, original.features), position
+        assert torch.equal(found.logits, original.logits), position
+
+
+def test_leftovers_of_a_killed_writer_are_no_damage(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (curves_dir(study_dir) / ".x.tmp").write_bytes(b"")
+    (study_dir / "students" / ".x.tmp").mkdir()
+    set_aside_damaged(study_dir)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,156 @@
+"""Images are addressed by (noise seed, index): nothing else may change a byte of them."""
+
+import pytest
+import torch
+from diffusers import UNet2DModel
+from torch import nn
+
+import trainables.torchvision_ops  # noqa: F401  (before diffusers)
+from trainables.data import Dataset
+from trainables.process import PIXEL
+from trainables.evaluation.sample import micro_batch_size, sample_images
+from trainables.seeds import derived_generator
+
+SHAPE = (1, 8, 8)
+DATA = Dataset(images=torch.zeros((1, *SHAPE)))
+_BLOCKS = {
+    "down_block_types": ("DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D"),
+}
+
+
+class Denoiser(UNet2DModel):
+    """The optimal noise predictor of N(0, 0.3^2) pixels plus a random U-Net: pixels come out grey."""
+
+    def __init__(self, strength: float = 0.5, dropout: float = 0.0) -> None:
+        super().__init__(sample_size=8, block_out_channels=(4, 8), norm_num_groups=2, **_BLOCKS)
+        self.unet = random_unet(dropout)
+        self.strength = strength
+        self.batch_sizes: list[int] = []
+        self.register_buffer("alphas_bar", PIXEL.alphas_cumprod)
+
+    def forward(self, x: torch.Tensor, timestep: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+        assert not return_dict
+        self.batch_sizes.append(len(x))
+        alpha_bar = self.alphas_bar[timestep].view(-1, 1, 1, 1)
+        ideal = x * (1 - alpha_bar).sqrt() / (0.09 * alpha_bar + 1 - alpha_bar)
+        return (ideal + self.strength * self.unet(x, timestep).sample,)
+
+
+def random_unet(dropout: float = 0.0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return UNet2DModel(
+            sample_size=8,
+            in_channels=1,
+            out_channels=1,
+            layers_per_block=1,
+            block_out_channels=(4, 8),
+            norm_num_groups=2,
+            dropout=dropout,
+            **_BLOCKS,
+        )
+
+
+def sampled(model: nn.Module, num_images: int = 70, **settings: object) -> torch.Tensor:
+    protocol = {"sampler_steps": 5, "noise_seed": 3, "batch_size": 64} | settings
+    return sample_images(model, DATA, PIXEL, num_images=num_images, **protocol)
+
+
+@pytest.fixture(scope="module")
+def model() -> Denoiser:
+    return Denoiser()
+
+
+@pytest.fixture(scope="module")
+def images(model: Denoiser) -> torch.Tensor:
+    return sampled(model)
+
+
+def test_the_images_are_distinct_and_in_range(images: torch.Tensor) -> None:
+    assert images.shape == (70, *SHAPE)
+    assert images.dtype == torch.uint8
+    assert images.device.type == "cpu"
+    assert len(images.flatten(1).unique(dim=0)) == 70
+    inside = ((images > 0) & (images < 255)).float().mean()
+    assert inside > 0.5
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_batches_of_7_and_64_give_the_same_images(model: Denoiser, sampler: str) -> None:
+    assert torch.equal(
+        sampled(model, 300, batch_size=7, sampler=sampler), sampled(model, 300, batch_size=64, sampler=sampler)
+    )
+
+
+def test_the_model_always_sees_whole_micro_batches() -> None:
+    model = Denoiser()
+    sampled(model, 257, batch_size=7, sampler_steps=2)
+    sampled(model, 257, batch_size=300, sampler_steps=2)
+    assert set(model.batch_sizes) == {micro_batch_size(SHAPE)}
+
+
+def test_image_i_does_not_depend_on_how_many_are_sampled(model: Denoiser, images: torch.Tensor) -> None:
+    assert torch.equal(sampled(model, 3), images[:3])
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_image_i_does_not_depend_on_which_worker_samples_it(model: Denoiser, world_size: int) -> None:
+    whole = sampled(model, 300)
+    share = 300 // world_size
+    parts = [sampled(model, share, first_image=rank * share) for rank in range(world_size)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_the_noise_seed_changes_every_image(model: Denoiser, images: torch.Tensor) -> None:
+    other = sampled(model, noise_seed=4)
+    assert (other != images).flatten(1).any(dim=1).all()
+
+
+def test_ddim_is_the_published_recursion_from_the_noise_of_the_image() -> None:
+    """Song et al. 2021, equation 12 with sigma 0, on timesteps 900, 800 .. 0; linear in x for this predictor."""
+    alphas_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), dim=0)
+    x = torch.stack([torch.randn(SHAPE, generator=derived_generator("image", 3, i)) for i in range(20)]).double()
+    for timestep in range(900, -1, -100):
+        now, then = alphas_bar[timestep], alphas_bar[timestep - 100] if timestep else torch.tensor(1.0)
+        noise = x * (1 - now).sqrt() / (0.09 * now + 1 - now)
+        x = then.sqrt() * (x - (1 - now).sqrt() * noise) / now.sqrt() + (1 - then).sqrt() * noise
+    expected = ((x.clamp(-1, 1) + 1) * 127.5).round().int()
+    images = sampled(Denoiser(strength=0.0), 20, sampler_steps=10).int()
+    assert (images - expected).abs().max() <= 1
+    assert (images != expected).float().mean() < 0.01
+
+
+def test_the_callers_random_state_mode_and_threads_are_left_alone() -> None:
+    model = Denoiser(dropout=0.5).train()
+    before, num_threads = torch.get_rng_state(), torch.get_num_threads()
+    first, second = sampled(model, 4), sampled(model, 4)
+    assert torch.equal(first, second)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == num_threads
+
+
+def test_pixels_that_are_not_finite_become_black() -> None:
+    model = Denoiser(strength=float("nan"))
+    assert not sampled(model, 2).any()
+
+
+def test_a_float64_model_is_sampled_too() -> None:
+    single, double = sampled(Denoiser(), 8).int(), sampled(Denoiser().double(), 8).int()
+    assert (single - double).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampler": "euler"}, r"evaluation\.sampler must be one of ddim, ddpm but got 'euler'"),
+        ({"sampler_steps": 0}, r"evaluation\.sampler_steps must be 1 \.\. 1000, but got 0"),
+        ({"sampler_steps": 1001}, r"evaluation\.sampler_steps must be 1 \.\. 1000, but got 1001"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"first_image": -1}, "first_image must not be negative"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(model: Denoiser, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sampled(model, **settings)

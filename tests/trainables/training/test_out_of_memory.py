@@ -1,0 +1,117 @@
+"""A pack that does not fit the memory is trained in parts; nobody is lost and no result changes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import evaluation_spec, member, teacher_spec, train_spec
+from tiny import folders as folders_in
+
+from trainables.training import pack
+from trainables.models.saved import TrainedStudent
+from trainables.training.failures import DoesNotFitError, MemberError
+from trainables.training.pack import Folders, MemberResult, run_pack
+from trainables.training.out_of_memory import split, train_in_parts
+from trainables.ranks import Ranks
+from trainables.training.checkpoints import Checkpoints
+from trainables.specs import Member
+from trainables.training.teachers import make_teacher
+
+TRAIN = train_spec(steps=2, batch_size=4)
+MEMBERS = [member("out_kd", train=TRAIN, seed=seed, lambda_out=weight) for seed in (0, 1) for weight in (1.0, 0.5)]
+
+
+def memory_for(most: int, asked: list[int]) -> Callable[[Sequence[Member]], list[TrainedStudent]]:
+    """Stands for training on a device that holds `most` members."""
+
+    def train(members: Sequence[Member], **_: object) -> list[TrainedStudent]:
+        asked.append(len(members))
+        if len(members) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [TrainedStudent(one.train_id, None, None, [], 0.0, 0) for one in members]
+
+    return train
+
+
+@pytest.mark.parametrize(("most", "asked"), [(4, [4]), (3, [4, 2, 2]), (2, [4, 2, 2]), (1, [4, 2, 1, 1, 2, 1, 1])])
+def test_every_member_is_trained_once_in_parts_that_fit(most: int, asked: list[int], tmp_path: Path) -> None:
+    found: list[int] = []
+    checkpoints = Checkpoints(tmp_path, 1)
+    outcomes = list(train_in_parts(MEMBERS, memory_for(most, found), Ranks(), checkpoints))
+    assert sorted(outcome.train_id for outcome in outcomes) == sorted(one.train_id for one in MEMBERS)
+    assert found == asked
+    again: list[int] = []
+    list(train_in_parts(MEMBERS, memory_for(most, again), Ranks(), checkpoints))
+    assert max(again) <= most  # what fits is remembered
+
+
+def test_parts_are_cut_between_seeds_first() -> None:
+    members = [member("out_kd", seed=seed, lambda_out=weight) for seed in (0, 1, 2) for weight in (1.0, 0.5, 0.2)]
+    assert [len(part) for part in split(members, None)] == [9]
+    assert [[one.seed for one in part] for part in split(members, 6)] == [[0] * 3, [1] * 3 + [2] * 3]
+    assert [[one.seed for one in part] for part in split(members, 3)] == [[0] * 3, [1] * 3, [2] * 3]
+    assert sorted(len(part) for part in split(members[:3], 2)) == [1, 2]
+    assert split([], None) == []
+
+
+def test_ranks_begin_again_with_the_size_that_fits(tmp_path: Path) -> None:
+    checkpoints, asked = Checkpoints(tmp_path, 1), []
+    two = Ranks(0, 2)
+    with pytest.raises(DoesNotFitError, match="4 members do not fit"):
+        list(train_in_parts(MEMBERS, memory_for(2, asked), two, checkpoints))
+    assert len(list(train_in_parts(MEMBERS, memory_for(2, asked), two, checkpoints))) == 4
+    assert asked == [4, 2, 2]
+
+
+def test_a_member_that_does_not_fit_alone_is_named() -> None:
+    with pytest.raises(MemberError, match="CUDA out of memory") as caught:
+        list(train_in_parts(MEMBERS, memory_for(0, []), Ranks(), None))
+    assert caught.value.run_id in {one.run_id for one in MEMBERS}
+
+
+@pytest.fixture(scope="module")
+def with_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    make_teacher(teacher_spec(), evaluation_spec(), folders(root, "made"))
+    return root
+
+
+def folders(root: Path, name: str) -> Folders:
+    return replace(folders_in(root), students=root / name / "students")
+
+
+def test_a_pack_in_parts_has_the_results_of_the_whole(
+    with_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = MEMBERS[:2]
+    whole: list[MemberResult] = []
+    run_pack(members, folders(with_teacher, "whole"), whole.append)
+    train_members, asked = pack.train_members, []
+
+    def run_out_of_memory(trainees: Sequence[object], *args: object, **kwargs: object) -> object:
+        """In the middle of the training of two members, after a checkpoint of both."""
+        asked.append(len(trainees))
+        if len(trainees) > 1:
+            with pytest.raises(KeyboardInterrupt):
+                train_members(trainees, *args, **{**kwargs, "progress": interrupt_at(2)})
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_members(trainees, *args, **kwargs)
+
+    monkeypatch.setattr(pack, "train_members", run_out_of_memory)
+    parts: list[MemberResult] = []
+    run_pack(members, folders(with_teacher, "parts"), parts.append, checkpoints=Checkpoints(tmp_path / "pack", 1))
+    assert asked == [2, 1, 1]
+    assert [result.trained.digest for result in parts] == [result.trained.digest for result in whole]
+    assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
+    assert [dict(result.evaluation.metrics) for result in parts] == [dict(one.evaluation.metrics) for one in whole]
+    assert not (tmp_path / "pack").exists()
+
+
+def interrupt_at(last: int) -> Callable[[int], None]:
+    def progress(step: int) -> None:
+        if step == last:
+            raise KeyboardInterrupt
+
+    return progress

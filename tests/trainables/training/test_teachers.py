@@ -1,0 +1,96 @@
+"""A teacher is trained once, found again by content, and evaluated under every protocol that asks."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from tiny import SHAPE, evaluation_spec, teacher_spec, train_spec, unet
+from tiny import folders as folders_in
+
+from trainables.training import teachers
+from trainables.models import count, load_model
+from trainables.training.pack import Folders
+from trainables.specs import EvaluationSpec, TeacherSpec
+from trainables.training.teachers import find_teacher, make_teacher
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return folders_in(tmp_path)
+
+
+def small_teacher(**recipe: object) -> TeacherSpec:
+    return teacher_spec(model=unet(4), train=train_spec(steps=2, key="teacher_train", **recipe))
+
+
+def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_pack(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(teachers, "train_pack", train_pack)
+
+
+def test_a_teacher_is_found_after_it_was_made_and_only_under_its_protocol(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, protocol = small_teacher(), evaluation_spec()
+    other: EvaluationSpec = evaluation_spec(sampler_steps=3)
+    assert find_teacher(spec, protocol, folders) is None
+    make_teacher(spec, protocol, folders)
+    found = find_teacher(spec, protocol, folders)
+    assert found is not None
+    assert found.size == count(spec.model, SHAPE)
+    assert found.fid is not None
+    assert math.isfinite(found.fid)
+    assert find_teacher(spec, other, folders) is None
+    assert find_teacher(teacher_spec(seed=9), protocol, folders) is None
+
+    forbid_training(monkeypatch)
+    make_teacher(spec, other, folders)
+    again, first = find_teacher(spec, other, folders), find_teacher(spec, protocol, folders)
+    assert again is not None
+    assert first is not None
+    assert again.fid != first.fid == found.fid
+    assert [path.name for path in folders.teachers.iterdir()] == [spec.teacher_id]
+    assert not list(folders.teachers.rglob("*.tmp"))
+
+
+def test_a_teacher_of_double_precision_is_kept_and_found_as_such(folders: Folders) -> None:
+    spec = small_teacher(precision="float64")
+    make_teacher(spec, evaluation_spec(), folders)
+    assert find_teacher(spec, evaluation_spec(), folders) is not None
+    tensors = safetensors.torch.load_file(folders.teachers / spec.teacher_id / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float64}
+
+
+def test_changed_weights_are_named(folders: Folders) -> None:
+    spec = small_teacher()
+    make_teacher(spec, evaluation_spec(), folders)
+    folder = folders.teachers / spec.teacher_id
+    model = load_model(folder)
+    with torch.no_grad():
+        model.conv_out.bias += 1
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=f"{folder}/.* is damaged"):
+        make_teacher(spec, evaluation_spec(sampler_steps=3), folders)
+
+
+def test_facts_that_are_cut_off_are_named(folders: Folders) -> None:
+    spec = small_teacher()
+    folder = folders.teachers / spec.teacher_id
+    folder.mkdir(parents=True)
+    (folder / "teacher.json").write_text(json.dumps({"params": 3})[:-2])
+    with pytest.raises(ValueError, match=r"teacher\.json is damaged"):
+        find_teacher(spec, evaluation_spec(), folders)
+
+
+def test_a_teacher_that_diverges_is_an_error_that_names_the_cure(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = teacher_spec(model=unet(4), train=train_spec(steps=20, lr=1e30, key="teacher_train"))
+    with pytest.raises(ValueError, match=r"teacher unet_4 diverged at step \d+; lower teacher_train.lr"):
+        make_teacher(spec, evaluation_spec(), folders)
+    assert not folders.teachers.exists() or not list(folders.teachers.iterdir())

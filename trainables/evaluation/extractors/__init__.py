@@ -1,0 +1,40 @@
+"""Feature extractors by the name that a study's configuration and every row of its records give them.
+
+Importing this package registers `digits-cnn-v1` with torch-fidelity. `inception` is torch-fidelity's own
+`inception-v3-compat`. Which layers feed FID, KID, precision and recall, and which the Inception Score, is the
+extractor's own answer: `get_default_feature_layer_for_metric`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from trainables.evaluation.extractors import digits_cnn, inception
+
+
+def _make_digits_cnn(weights_path: Path | None) -> FeatureExtractorBase:
+    return digits_cnn.DigitsCNN(digits_cnn.NAME, ["64", "logits"], feature_extractor_weights_path=weights_path)
+
+
+EXTRACTORS: dict[str, Callable[[Path | None], FeatureExtractorBase]] = {
+    digits_cnn.NAME: _make_digits_cnn,
+    inception.NAME: inception.make_inception,
+}
+# The side of the images that an extractor reads, where it does not resize them.
+IMAGE_SIDES = {digits_cnn.NAME: digits_cnn.IMAGE_SIZE}
+
+
+def make_extractor(
+    name: str, *, weights_path: str | Path | None = None, device: torch.device | str | None = None
+) -> FeatureExtractorBase:
+    """The extractor of that name on `device` (default: the CPU), frozen, in evaluation mode.
+
+    `weights_path` is the configuration's evaluation.extractor_weights: needed by `inception` where there is no network,
+    left at None otherwise. Raises ValueError for an unknown name and for weights that are missing or of something else.
+    """
+    if name not in EXTRACTORS:
+        raise ValueError(f"evaluation.feature_extractor must be one of {', '.join(EXTRACTORS)}, but got {name!r}")
+    extractor = EXTRACTORS[name](Path(weights_path) if weights_path is not None else None)
+    return extractor.requires_grad_(False).eval().to(device or "cpu")

@@ -1,0 +1,59 @@
+"""What students start from: weights that follow from a seed, or a model that is cut from a teacher once."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from storage import cached, is_there
+from trainables.models.saved import check_files, read_facts, save_model
+from trainables.data import DataShape, load_data
+from trainables.models import Size, build_model, count, count_model, load_model
+from trainables.pruning import prune
+from trainables.specs import ModelSpec, PrunedSpec, StudentSpec
+from trainables.training.trainee import weights_digest
+
+FACTS = "student.json"
+
+
+def initial_student(spec: StudentSpec, shape: DataShape, folder: Path, *, seed: int) -> nn.Module:
+    """A student before its training; a pruned one is the same whatever the seed, and must be in the folder."""
+    if isinstance(spec, ModelSpec):
+        return build_model(spec, shape, seed=seed)
+    return load_model(cached(folder / spec.initial_id))
+
+
+def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str = "cpu") -> None:
+    """Cuts the student from its teacher, which must be there, and keeps it in the folder unless it is there already."""
+    if is_made(spec, folder):
+        return
+    data = load_data(spec.teacher.data)
+    teacher = load_model(cached(teachers / spec.teacher.teacher_id)).to(torch.device(device))
+    student = prune(teacher, spec.pruning, data=data, process=spec.teacher.process).to("cpu")
+    size = count_model(student, data.shape)
+    facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(student)}
+    save_model(student, folder / spec.initial_id, FACTS, facts)
+
+
+def is_made(spec: StudentSpec, folder: Path) -> bool:
+    return isinstance(spec, ModelSpec) or is_there(folder / spec.initial_id, FACTS)
+
+
+def check_initial(folder: Path) -> None:
+    """Raises ValueError when a pruned student that is there is not the one that was saved."""
+    check_files(folder, read_facts(folder, FACTS))
+
+
+def student_size(spec: StudentSpec, shape: DataShape, folder: Path) -> Size:
+    """How large the student is; of a pruned one that is not made yet, how large its teacher is."""
+    if isinstance(spec, ModelSpec):
+        return count(spec, shape)
+    if not is_made(spec, folder):
+        return count(spec.teacher.model, shape)
+    facts = read_facts(folder / spec.initial_id, FACTS)
+    return Size(facts["params"], facts["macs"])
+
+
+def stand_in(spec: StudentSpec) -> ModelSpec:
+    """A model that takes as long as the student, or longer."""
+    return spec if isinstance(spec, ModelSpec) else spec.teacher.model

@@ -1,0 +1,160 @@
+"""The training loop of a pack.
+
+batch per seed stream -> teacher once -> every member's loss -> backward -> clip, step, EMA per member.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+
+import torch
+from torch import nn
+
+from trainables.data import Dataset
+from trainables.data.streams import Batch, SeedStream, Stream
+from trainables.data.trajectories import TrajectoryStream
+from trainables.training.failures import blamed_on
+from trainables.families import predict, split_variance
+from trainables.ranks import Ranks
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.trainee import Trainee
+from trainables.training.watch import Watch
+
+CURVE_POINTS = 50
+
+
+def train_members(
+    trainees: Sequence[Trainee],
+    teacher: nn.Module | None,
+    teacher_features: Mapping[str, torch.Tensor],
+    data: Dataset,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Callable[[int], None],
+    judge: Callable[[Sequence[Trainee], int], Mapping[str, float]] = lambda _trainees, _steps: {},
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
+) -> dict[str, float]:
+    """Trains the trainees in place over the whole budget; returns each one's share of the wall seconds, by train_id.
+
+    With checkpoints, training goes on where the newest one was written, as if it had never been interrupted.
+
+    teacher_features: the mapping that `record_features` fills at every pass of the teacher. A trainee whose loss or
+    gradient is not finite is frozen at that step; the others are not touched by it. judge(trainees, steps) is called
+    after every step, may stop trainees, and returns the seconds that it took of each. A trainee's share is the time of
+    its own work and an equal part of its stream's teacher passes.
+    """
+    train = trainees[0].member.train
+    dtype = getattr(torch, train.precision)
+    streams = _streams(trainees, teacher, data, ranks=ranks, device=device, dtype=dtype)
+    first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
+    if checkpoints is not None:
+        first_step, seconds = checkpoints.restore(trainees, [stream for stream, _ in streams], ranks)
+    log_every = max(1, train.steps // CURVE_POINTS)
+    watch = watch or Watch()
+    watch.begin()
+    for step in range(first_step, train.steps):
+        log = step % log_every == 0 or step == train.steps - 1
+        pending: list[tuple[Trainee, torch.Tensor]] = []
+        for stream, members in streams:
+            active = [trainee for trainee in members if trainee.active]
+            if not active:
+                continue
+            started = time.perf_counter()
+            batch = stream.batch(step).to(device, dtype)
+            with watch.teacher_pass(device):
+                output = _teacher_pass(teacher, batch, active)
+            if output is not None:
+                stream.took(batch, output, step)
+            shared = (time.perf_counter() - started) / len(active)
+            for trainee in active:
+                started = time.perf_counter()
+                wanted = output if trainee.member.method.needs_teacher else None
+                with blamed_on(trainee.member):
+                    check = trainee.backward(batch, wanted, teacher_features, step, log=log)
+                pending.append((trainee, check))
+                seconds[trainee.member.train_id] += shared + time.perf_counter() - started
+        if not pending:
+            break
+        _update(pending, step, ranks, seconds)
+        for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
+            seconds[train_id] += spent
+        progress(step + 1)
+        watch.took_step([trainee for trainee, _ in pending])
+        if checkpoints is not None:
+            checkpoints.save(trainees, [stream for stream, _ in streams], seconds, steps=step + 1, ranks=ranks)
+    watch.look(trainees)
+    return seconds
+
+
+def _streams(
+    trainees: Sequence[Trainee],
+    teacher: nn.Module | None,
+    data: Dataset,
+    *,
+    ranks: Ranks,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[tuple[Stream, list[Trainee]]]:
+    """A stream for every seed, with its trainees."""
+    member = trainees[0].member
+    train, process = member.train, member.process
+
+    def stream(seed: int) -> Stream:
+        if train.inputs == "data_free" and teacher is not None:
+            return TrajectoryStream(
+                data,
+                process,
+                partial(_answer, teacher),
+                seed=seed,
+                batch_size=train.batch_size,
+                ranks=ranks,
+                device=device,
+                dtype=dtype,
+            )
+        return SeedStream(
+            data,
+            process,
+            seed=seed,
+            batch_size=train.batch_size,
+            ranks=ranks,
+            timesteps=train.timesteps,
+            condition_dropout=train.condition_dropout,
+            pair_at_random=train.inputs == "random_conditioning",
+        )
+
+    by_seed = groupby(sorted(trainees, key=_seed), key=_seed)
+    return [(stream(seed), list(group)) for seed, group in by_seed]
+
+
+def _seed(trainee: Trainee) -> int:
+    return trainee.member.seed
+
+
+def _teacher_pass(teacher: nn.Module | None, batch: Batch, active: Sequence[Trainee]) -> torch.Tensor | None:
+    if teacher is None or not any(trainee.member.method.needs_teacher for trainee in active):
+        return None
+    return _answer(teacher, batch.x_t, active[0].member.process.model_time(batch.t), batch.condition)
+
+
+def _answer(
+    teacher: nn.Module, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """The teacher's prediction (B, C, H, W), without the variance that it may have learned."""
+    with torch.no_grad():
+        return split_variance(predict(teacher, x_t, time, condition), x_t.shape[1])[0]
+
+
+def _update(
+    pending: Sequence[tuple[Trainee, torch.Tensor]], step: int, ranks: Ranks, seconds: dict[str, float]
+) -> None:
+    """Steps every trainee whose check is finite on all ranks; one transfer from the device for the whole pack."""
+    started = time.perf_counter()
+    checks = ranks.mean(torch.stack([check.to(torch.float64) for _, check in pending]))
+    for (trainee, _), finite in zip(pending, checks.isfinite().tolist(), strict=True):
+        trainee.update(step, finite=finite)
+    share = (time.perf_counter() - started) / len(pending)
+    for trainee, _ in pending:
+        seconds[trainee.member.train_id] += share

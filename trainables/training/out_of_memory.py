@@ -1,0 +1,61 @@
+"""A pack that does not fit the memory is trained in parts, one after the other; results are the same."""
+
+import gc
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from trainables.models.saved import TrainedStudent
+from trainables.training.failures import DoesNotFitError, MemberError
+from trainables.ranks import Ranks
+from trainables.training.checkpoints import Checkpoints
+from trainables.specs import Member
+
+Train = Callable[[Sequence[Member]], Sequence[TrainedStudent]]
+
+
+def train_in_parts(
+    members: Sequence[Member], train: Train, ranks: Ranks, checkpoints: Checkpoints | None
+) -> Iterator[TrainedStudent]:
+    """The outcomes of train(members), or of its halves, quarters ... where it runs out of memory.
+
+    Ranks cannot agree on halves once one of them left the others in the middle of a step: there the new size is noted
+    beside the checkpoints and DoesNotFitError is raised, for the whole group to begin again. Raises MemberError when a
+    single member does not fit.
+    """
+    waiting = split(members, checkpoints.most_members() if checkpoints else None)
+    while waiting:
+        part = waiting.pop(0)
+        try:
+            yield from train(part)
+            continue
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise MemberError(part[0].run_id, traceback.format_exc()) from None
+        halves = split(part, len(part) - 1)
+        if checkpoints is not None:
+            checkpoints.note_most_members(max(map(len, halves)))
+        if ranks.world_size > 1:
+            raise DoesNotFitError(f"{len(part)} members do not fit the memory of a worker")
+        _free_memory()
+        waiting = [*halves, *waiting]
+
+
+def split(members: Sequence[Member], most: int | None) -> list[list[Member]]:
+    """The members in parts of at most `most`, halved between seeds first, then between members of a seed."""
+    if not members:
+        return []
+    ordered = sorted(members, key=lambda member: (member.seed, member.train_id))
+    if most is None or len(ordered) <= most:
+        return [ordered]
+    between_seeds = [index for index in range(1, len(ordered)) if ordered[index - 1].seed != ordered[index].seed]
+    cut = min(between_seeds or range(1, len(ordered)), key=lambda index: abs(2 * index - len(ordered)))
+    return [*split(ordered[:cut], most), *split(ordered[cut:], most)]
+
+
+def _free_memory() -> None:
+    """The members that did not fit are gone, but for cycles and what the allocator keeps for reuse."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

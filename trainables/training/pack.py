@@ -1,0 +1,274 @@
+"""A pack: members that share a teacher and train side by side; the teacher runs once per batch for all of one seed.
+
+Works without Ray: `run_pack` is called by ray_train.py in every rank of a worker group, or directly.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from storage import cached
+from trainables.models.saved import TrainedStudent, load_student, save_student
+from trainables.damage import set_aside
+from trainables.data import Dataset, DataShape, load_data
+from trainables.training.early_stopping import Measure, judge
+from trainables.evaluation.evaluator import Evaluation, Evaluator
+from trainables.training.failures import blamed_on
+from trainables.training.loop import train_members
+from trainables.losses.features import Shapes, feature_names, record_features
+from trainables.models import load_model
+from trainables.training.out_of_memory import train_in_parts
+from trainables.ranks import Ranks
+from trainables.training.checkpoints import Checkpoints
+from trainables.specs import Member
+from trainables.models.students import initial_student
+from trainables.training.trainee import Trainee, feature_shapes
+from trainables.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What a finished member gives to the record sink."""
+
+    member: Member
+    trained: TrainedStudent
+    evaluation: Evaluation | None  # None when the member diverged
+    eval_seconds: float
+    peak_memory_mb: float
+    world_size: int
+    device: str
+
+
+class Sink(Protocol):
+    """Takes finished members; the orchestration hands one in, so that the engine knows nothing of records."""
+
+    def __call__(self, result: MemberResult) -> None: ...
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where teachers, students (and what they start from, where it is not drawn) and reference features are kept."""
+
+    teachers: Path
+    initial: Path
+    students: Path
+    reference: Path
+
+
+@dataclass
+class Progress:
+    """Tells somebody how far the pack is, at most once a second. `report(steps)` is given steps taken so far."""
+
+    report: Callable[[int], None] = lambda _steps: None
+    interval_seconds: float = 1.0
+    _last: float = field(default=0.0, init=False)
+
+    def __call__(self, steps: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= self.interval_seconds:
+            self._last = now
+            self.report(steps)
+
+
+def run_pack(
+    members: Sequence[Member],
+    folders: Folders,
+    sink: Sink,
+    *,
+    device: str = "cpu",
+    ranks: Ranks | None = None,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
+) -> None:
+    """Trains the members side by side, evaluates each, and gives every finished one to the sink.
+
+    Members must share their teacher, data and budget. A student that folders.students already holds is evaluated and
+    not trained again, unless it is damaged: then it is set aside. Training goes on from the newest of the checkpoints,
+    which are removed at the end. A pack that does not fit the memory is trained in parts. In a group of ranks every
+    rank trains its share of each batch, and evaluates every world_size-th member.
+
+    Raises ValueError when the members do not belong in one pack, MemberError when one of them fails.
+    """
+    check_pack(members)
+    ranks = ranks or Ranks.current()
+    torch_device = torch.device(device)
+    data = load_data(members[0].data)
+    evaluator = Evaluator(members[0].evaluation, members[0].data, members[0].process, folders.reference, torch_device)
+    teacher_spec = members[0].guide
+    teacher = (
+        load_teacher(folders.teachers / teacher_spec.teacher_id, members[0], torch_device) if teacher_spec else None
+    )
+
+    train = partial(
+        train_pack,
+        teacher=teacher,
+        data=data,
+        initial=folders.initial,
+        device=torch_device,
+        ranks=ranks,
+        progress=progress or Progress(),
+        measure=partial(_measure_fid, evaluator),
+        checkpoints=checkpoints,
+        watch=watch,
+    )
+    if ranks.rank == 0:
+        for member in members:
+            _set_aside_if_damaged(folders.students / member.train_id)
+    ranks.wait()
+    trained: dict[str, TrainedStudent | None] = {}
+    for member in members:
+        with blamed_on(member):
+            trained[member.train_id] = load_student(folders.students / member.train_id)
+    missing = [member for member in members if trained[member.train_id] is None]
+    for outcome in train_in_parts(missing, train, ranks, checkpoints):
+        trained[outcome.train_id] = outcome
+        if ranks.rank == 0 and outcome.model is not None:
+            save_student(outcome, folders.students / outcome.train_id)
+    for member in list(members)[ranks.rank :: ranks.world_size]:
+        student = trained[member.train_id]
+        assert student is not None
+        with blamed_on(member):
+            sink(_evaluated(member, student, evaluator, teacher, device=torch_device, ranks=ranks))
+    if checkpoints is not None:
+        ranks.wait()
+        checkpoints.remove()
+
+
+def _set_aside_if_damaged(student: Path) -> None:
+    try:
+        load_student(student)
+    except Exception as error:  # broken JSON and weights fail to load in whatever way
+        set_aside(student, student.parent.parent, str(error))
+
+
+def _evaluated(
+    member: Member,
+    student: TrainedStudent,
+    evaluator: Evaluator,
+    teacher: nn.Module | None,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+) -> MemberResult:
+    started = time.perf_counter()
+    evaluation = None
+    if student.model is not None:
+        place_group_size = member.method.group_size if member.method.output == "lift_place" else None
+        evaluation = evaluator(student.model.to(device), teacher, place_group_size=place_group_size)
+    return MemberResult(
+        member=member,
+        trained=student,
+        evaluation=evaluation,
+        eval_seconds=time.perf_counter() - started,
+        peak_memory_mb=peak_memory_mb(device),
+        world_size=ranks.world_size,
+        device=device_name(device),
+    )
+
+
+def train_pack(
+    members: Sequence[Member],
+    teacher: nn.Module | None,
+    data: Dataset,
+    *,
+    initial: Path,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Progress,
+    measure: Measure | None = None,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
+) -> list[TrainedStudent]:
+    """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members.
+
+    measure: the FID of a student on the way, for members that have rungs; without it nobody is stopped early.
+    checkpoints: where training goes on, and where its state is kept.
+    """
+    features, shapes = _teacher_features(members, teacher, data.shape)
+    trainees = []
+    for member in members:
+        with blamed_on(member):
+            new_student = partial(initial_student, member.student, data.shape, initial, seed=member.seed)
+            trainees.append(
+                Trainee(member, new_student, data.shape, teacher_features=shapes, device=device, ranks=ranks)
+            )
+    judges = {} if measure is None else {"judge": partial(judge, measure=measure, ranks=ranks)}
+    seconds = train_members(
+        trainees,
+        teacher,
+        features,
+        data,
+        device=device,
+        ranks=ranks,
+        progress=progress,
+        checkpoints=checkpoints,
+        watch=watch,
+        **judges,
+    )
+    return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
+
+
+def _teacher_features(
+    members: Sequence[Member], teacher: nn.Module | None, shape: DataShape
+) -> tuple[dict[str, torch.Tensor], dict[str, Shapes]]:
+    """The mapping that the teacher's passes fill, and by feature loss the shapes that one image leaves there."""
+    wanted = sorted({member.method.feature for member in members} - {"none"})
+    if teacher is None or not wanted:
+        return {}, {}
+    names = {feature: feature_names(teacher, feature) for feature in wanted}
+    features = record_features(teacher, list(dict.fromkeys(name for some in names.values() for name in some)))
+    shapes = feature_shapes(teacher, shape, features)
+    return features, {
+        feature: {name: shape for name, shape in shapes.items() if name in some} for feature, some in names.items()
+    }
+
+
+def _measure_fid(evaluator: Evaluator, model: nn.Module, num_images: int) -> float:
+    return evaluator.with_num_images(num_images)(model).metrics["fid"]
+
+
+def check_pack(members: Sequence[Member]) -> None:
+    """Raises ValueError unless the members share what a pack shares."""
+    if not members:
+        raise ValueError("a pack must have at least one member")
+    shared = {
+        (
+            member.guide.teacher_id if member.guide else None,
+            member.data,
+            member.process,
+            *(member.train.steps, member.train.batch_size, member.train.timesteps, member.train.precision),
+            *(member.train.condition_dropout, member.train.inputs),
+        )
+        for member in members
+    }
+    if len(shared) > 1 or len({member.evaluation for member in members}) > 1:
+        raise ValueError(
+            "members of a pack must share teacher, data, training budget, precision and evaluation protocol"
+        )
+    if len({member.train_id for member in members}) < len(members):
+        raise ValueError("members of a pack must differ in what is trained")
+
+
+def load_teacher(folder: Path, member: Member, device: torch.device) -> nn.Module:
+    """The frozen teacher of a member's pack."""
+    teacher = load_model(cached(folder), dtype=getattr(torch, member.train.precision))
+    return teacher.to(device).eval().requires_grad_(False)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory so far in MiB: of the GPU where there is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

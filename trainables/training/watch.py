@@ -1,0 +1,100 @@
+"""What can be seen of a training while it runs. Who wants to see it hands a callable in; the engine knows no more."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from trainables.specs import Member
+from trainables.training.trainee import Trainee
+
+Instant = float | torch.cuda.Event
+
+
+@dataclass(frozen=True)
+class MemberSight:
+    """A member since the last look: the steps it took, and the newest point of its curve."""
+
+    member: Member
+    num_steps: int
+    point: Mapping[str, float | int]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A training in one process since the last look: its members, its wall seconds, and those of teacher passes."""
+
+    members: Sequence[MemberSight]
+    seconds: float
+    teacher_seconds: float
+
+
+class Watch:
+    """Shows a training to show(sight), at most once an interval and at its end; without one it costs nothing.
+
+    A look takes nothing from the device that was not there already: losses are those of the curve.
+    """
+
+    def __init__(self, show: Callable[[Sight], None] | None = None, interval_seconds: float = 1.0) -> None:
+        self._show, self._interval = show, interval_seconds
+        self._steps: Counter[str] = Counter()  # by train_id
+        self._passes: list[tuple[Instant, Instant]] = []
+        self._last: float | None = None
+
+    def begin(self) -> None:
+        """Training starts now."""
+        self._steps.clear()
+        self._passes.clear()
+        self._last = time.monotonic()
+
+    @contextmanager
+    def teacher_pass(self, device: torch.device) -> Iterator[None]:
+        """The block is a pass of the teacher."""
+        if self._show is None:
+            yield
+            return
+        started = _now(device)
+        yield
+        self._passes.append((started, _now(device)))
+
+    def took_step(self, trainees: Sequence[Trainee]) -> None:
+        """The trainees took a step, and the device has finished it."""
+        if self._show is not None:
+            self._steps.update(trainee.member.train_id for trainee in trainees)
+            if self._last is None or time.monotonic() - self._last >= self._interval:
+                self.look(trainees)
+
+    def look(self, trainees: Sequence[Trainee]) -> None:
+        """Shows what was not shown yet."""
+        if self._show is None or not self._steps:
+            return
+        now = time.monotonic()
+        members = [
+            MemberSight(trainee.member, self._steps[trainee.member.train_id], trainee.curve[-1])
+            for trainee in trainees
+            if trainee.curve and self._steps[trainee.member.train_id]
+        ]
+        self._show(Sight(members, now - (self._last or now), sum(_seconds(*one) for one in self._passes)))
+        self._steps.clear()
+        self._passes.clear()
+        self._last = now
+
+
+def _now(device: torch.device) -> Instant:
+    """A GPU works on while Python goes ahead, so there the time is taken in its own queue."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _seconds(start: Instant, end: Instant) -> float:
+    if isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+        return float(start.elapsed_time(end)) / 1000.0
+    assert isinstance(start, float)
+    assert isinstance(end, float)
+    return end - start
