@@ -9,8 +9,6 @@ from collections.abc import Callable
 import optuna
 from optuna.samplers import BaseSampler
 
-from trainables.checks import require_choice
-
 
 def _tpe(seed: int, startup: int) -> BaseSampler:
     # constant_liar: the trials of a round are asked for before any of them is known.
@@ -51,7 +49,8 @@ _PACKAGES = {"gp": "torch", "cmaes": "cmaes"}  # what a sampler needs besides Op
 
 def require_sampler(name: str) -> None:
     """Raises ValueError unless there is a sampler of that name and the package that it needs."""
-    require_choice("protocol.sampler", name, tuple(SAMPLERS))
+    if name not in SAMPLERS:
+        raise ValueError(f"protocol.sampler must be one of {', '.join(SAMPLERS)} but got {name!r}")
     package = _PACKAGES.get(name)
     if package is not None and importlib.util.find_spec(package) is None:
         raise ValueError(f"protocol.sampler={name} needs the package {package}: pip install {package}")

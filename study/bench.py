@@ -23,7 +23,7 @@ import torch
 
 import trainables.torchvision_ops  # noqa: F401  (before anything imports diffusers)
 from study.benchmarks.measuring import Options, Result
-from study.execution.worker_environment import MEMORY
+from study.execution.cluster import MEMORY
 
 NAMES = ("loss", "step", "pack", "checkpoint", "evaluate", "plan", "trial")
 _BY_NAME_ONLY = ("ddp", "chaos", "scale")  # take minutes

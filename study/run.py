@@ -9,26 +9,27 @@ from omegaconf import DictConfig
 
 from analysis.records.rows import finished_run_ids
 from analysis.report.write import write_report
-from study.planning import members as plan
-from study.execution.cluster import connected, require_outlives_job
-from study.execution.code_version import code_version
+from study.config.parse import study_config, write_study_yaml
 from study.config.study import StudyConfig
-from study.directory.repair import is_damaged, set_aside_damaged
 from study.costs.disk import estimate_disk, require_disk
 from study.costs.dry_run import describe
 from study.costs.measured import describe_seconds, measure_costs, most_members
-from study.execution.run_packs import make_job, run_packs
-from study.execution.failure import MemberFailedError, describe_failure
 from study.directory.layout import folders, report_dir
 from study.directory.lease import lease
-from study.loggers import exporting
-from study.watching.events import logged_sweep
-from study.directory.orphans import remove_orphans
-from study.config.parse import study_config, write_study_yaml
+from study.directory.repair import is_damaged, remove_orphans, set_aside_damaged
+from study.execution.cluster import connected, require_outlives_job
+from study.execution.failure import MemberFailedError, describe_failure
+from study.execution.record_sink import code_version
+from study.execution.run_packs import make_job, run_packs
+from study.execution.run_search import run_tuning
 from study.execution.teachers import TeacherTasks, make_initial_student, make_teachers, missing_teachers
-from study.execution.run_search import describe_tuning, planned_packs, run_tuning, tuning_is_finished
-from trainables.specs import Member
+from study.loggers import exporting
+from study.planning.arms import planned_packs
+from study.planning.members import Pack, plan_members, plan_packs, unfinished
+from study.search.replay import describe_tuning, tuning_is_finished
+from study.watching.events import logged_sweep
 from trainables.models.students import is_made
+from trainables.specs import Member
 
 
 def run_study(cfg: DictConfig, command: str) -> int:
@@ -66,7 +67,7 @@ def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
         write_study_yaml(cfg, config.study_dir)
         return
     try:
-        _run(cfg, config, plan.members(config) if config.tuning is None else [])
+        _run(cfg, config, plan_members(config) if config.tuning is None else [])
     except MemberFailedError as error:
         raise RuntimeError(describe_failure(error, config, command)) from error
 
@@ -74,14 +75,14 @@ def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
 def _is_finished(config: StudyConfig) -> bool:
     if config.tuning is not None:
         return tuning_is_finished(config)
-    return {member.run_id for member in plan.members(config)} <= finished_run_ids(config.study_dir)
+    return {member.run_id for member in plan_members(config)} <= finished_run_ids(config.study_dir)
 
 
 def _describe_plan(config: StudyConfig) -> str:
     start = f"study {config.study} in {config.study_dir}:"
     if config.tuning is not None:
         return f"{start} {describe_tuning(config)}"
-    planned = {member.run_id for member in plan.members(config)}
+    planned = {member.run_id for member in plan_members(config)}
     num_missing = len(planned - finished_run_ids(config.study_dir))
     return (
         f"{start} {len(planned)} members"
@@ -93,9 +94,9 @@ def _describe_plan(config: StudyConfig) -> str:
 def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
     finished = finished_run_ids(config.study_dir)
 
-    def packs_of(config: StudyConfig) -> tuple[list[plan.Pack], list[plan.Pack]]:
+    def packs_of(config: StudyConfig) -> tuple[list[Pack], list[Pack]]:
         """What to run, and what the costs are like."""
-        packs = plan.unfinished(plan.packs(planned, config.max_members), finished)
+        packs = unfinished(plan_packs(planned, config.max_members), finished)
         return packs, packs if config.tuning is None else planned_packs(config)
 
     missing = missing_teachers(config)

@@ -7,14 +7,14 @@ from study.config.command_line import compose, entry_point
 
 def main(argv: list[str]) -> int:
     """Makes the teachers that are missing; prints each one's size, FID and folder."""
-    from study.execution.cluster import connected
-    from study.directory.repair import set_aside_damaged
+    from study.config.parse import study_config
     from study.directory.layout import folders
     from study.directory.lease import lease
-    from study.config.parse import study_config
-    from study.planning.members import teachers
+    from study.directory.repair import set_aside_damaged
+    from study.execution.cluster import connected
     from study.execution.teachers import make_teachers, missing_teachers
-    from trainables.training.teachers import find_teacher
+    from study.planning.members import plan_teachers
+    from trainables.models.teachers import find_teacher
 
     config = study_config(compose("config", argv))
     with lease(config.study_dir):
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
             with connected(config.cluster):
                 make_teachers(config)
     where = folders(config.study_dir)
-    for spec in teachers(config):
+    for spec in plan_teachers(config):
         teacher = find_teacher(spec, config.evaluation, where)
         assert teacher is not None
         size = f"{teacher.size.params:,} parameters, {teacher.size.macs:,} MACs"

@@ -14,15 +14,15 @@ from smallest_model import SMALLEST
 
 import study
 from analysis.figures.errors import read_error_maps
-from study.execution.cluster import require_reachable
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
-from trainables.models.saved import load_student
+from study.execution.cluster import require_reachable
 from trainables.data import DataShape
 from trainables.evaluation.extractors.inception import read_tensors
 from trainables.evaluation.fidelity import load_features
 from trainables.models import build_model, load_model
 from trainables.models.pretrained import find_pretrained
+from trainables.models.saved import load_student
 from trainables.training.checkpoints import Checkpoints, is_complete, run_ids
 
 ROOT = Path(study.__file__).parent.parent

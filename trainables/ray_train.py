@@ -13,9 +13,10 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
-from trainables.training.pack import Folders, Progress, Sink, run_pack
-from trainables.training.checkpoints import Checkpoints
+from trainables.folders import Folders
 from trainables.specs import Member
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.pack import Progress, Sink, run_pack
 from trainables.training.watch import Sight, Watch
 
 

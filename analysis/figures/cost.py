@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis.figures.style import method_style, new_figure
-from analysis.report.stability_table import Entry, number
+from analysis.results.text import number
+from analysis.statistics.summary import Entry
 
 
 def cost_figure(entries: Sequence[Entry], methods: Sequence[str]) -> tuple[Figure, dict[str, str]] | None:

@@ -9,8 +9,8 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.records.cells import FloatArray
 from analysis.figures.style import method_style, new_figure, shared_legend
+from analysis.records.cells import FloatArray
 
 PANELS = {
     "distance": "student-teacher distance",

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analysis.records.cells import Cell, teachers_of
 from analysis.figures.cost import cost_figure
 from analysis.figures.curves import curve_figure
 from analysis.figures.errors import error_figure
+from analysis.figures.gallery import error_maps, run_ids_with
+from analysis.figures.searches import best_so_far_figure, pareto_figure
 from analysis.figures.settings import SETTINGS, settings_figure
 from analysis.figures.stability import stability_figure
 from analysis.figures.style import save_figure, style_context
 from analysis.figures.trends import trend_figure
-from analysis.figures.searches import best_so_far_figure, pareto_figure
-from analysis.figures.gallery import error_maps, run_ids_with
+from analysis.records.cells import Cell, teachers_of
 from analysis.records.rows import curves_dir, read_curve
 from analysis.results.compute import Results, records_of, rows_of
 from analysis.statistics.tries import MAX_METHODS, best_methods

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.records.cells import FloatArray
 from analysis.figures.style import new_figure
+from analysis.records.cells import FloatArray
 from storage import source
 
 MAX_TIMESTEPS = 4

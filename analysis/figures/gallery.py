@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.records.cells import Cell, teachers_of
 from analysis.figures.errors import ErrorMaps, read_error_maps
+from analysis.records.cells import Cell, teachers_of
 
 MAX_PICTURE_BYTES = 2_500_000  # of all sample grids of a page together
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import method_style, new_figure
-from analysis.statistics.summary import mean, std
 from analysis.results.searches import Arm, best_so_far, pareto_front
+from analysis.statistics.summary import mean, std
 
 
 def best_so_far_figure(arms: Sequence[Arm]) -> Figure | None:

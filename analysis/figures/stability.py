@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from analysis.records.cells import NO_TEACHER, methods_of
 from analysis.figures.style import REFERENCE, method_style, new_figure
-from analysis.report.stability_table import Entry, count_text, number
+from analysis.records.cells import NO_TEACHER, methods_of
+from analysis.results.text import count_text, number
+from analysis.statistics.summary import Entry
 
 MAX_POINTS = 400  # beyond this, single tries are left out of the picture
 

@@ -7,10 +7,10 @@ import json
 import math
 from typing import Any
 
-from analysis.statistics.calibration import shipped
 from analysis.records.cells import Cell
-from analysis.results.compute import Results
 from analysis.report.stability_table import stability_records
+from analysis.results.compute import Results
+from analysis.statistics.calibration import shipped
 
 
 def report_json(results: Results, reproduce: dict[str, Any]) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.report import page_searches as page_tuning
-from analysis.statistics.calibration import shipped
-from analysis.records.cells import teachers_of
 from analysis.figures.draw import Drawing
 from analysis.figures.gallery import Picture, sample_pictures
+from analysis.records.cells import teachers_of
+from analysis.report import page_searches as page_tuning
 from analysis.report.page_tables import MAX_SEARCHED, all_tables, calibration_table, search_table
 from analysis.report.side_by_side import beside_the_paper
 from analysis.results.compute import STABLE_PHASES, Results, records_of, rows_of
+from analysis.statistics.calibration import shipped
 
 _SEARCHED = ("group_size", "coarse_norm", "gate", "lambda_out", "lambda_feat")
 _SEARCH_COLUMNS = ("run_id", "method", "teacher", *_SEARCHED, "seed", "fid")

@@ -9,9 +9,9 @@ import numpy as np
 
 from analysis.records.cells import FloatArray
 from analysis.report.page_tables import Datum, PageTable
-from analysis.statistics.summary import mean, std
-from analysis.report.stability_table import number
 from analysis.results.searches import Arm, importance, override_line
+from analysis.results.text import number
+from analysis.statistics.summary import mean, std
 
 
 def budget_table(arms: Sequence[Arm]) -> PageTable:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.report.stability_table import TableRow, table_rows
+from analysis.results.compute import Results
+from analysis.results.sentences import interval_text, p_text, ratio_interval_text, ratio_text
+from analysis.results.text import number, teacher_text
 from analysis.statistics.calibration import Calibration
 from analysis.statistics.comparisons import Comparison
 from analysis.statistics.intervals import Interval
 from analysis.statistics.rank_correlations import RankCorrelation
-from analysis.results.sentences import interval_text, p_text, ratio_interval_text, ratio_text
-from analysis.results.compute import Results
-from analysis.report.stability_table import Entry, TableRow, number, table_rows, teacher_text
+from analysis.statistics.summary import Entry
 from analysis.statistics.trends import SlopeDifference, Trend
 
 MAX_SEARCHED = 200

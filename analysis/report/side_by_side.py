@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from analysis.records.cells import teachers_of
 from analysis.records.published import published_table
-from analysis.report.stability_table import Entry, number
+from analysis.results.text import number
+from analysis.statistics.summary import Entry
 
 
 @dataclass(frozen=True)

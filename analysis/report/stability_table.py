@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.records.cells import NO_TEACHER, Cell
-from analysis.statistics.summary import Summary
+from analysis.records.cells import Cell
+from analysis.results.text import number, teacher_text
+from analysis.statistics.summary import Entry, Summary
 
 MAX_TRIES = 10  # a cell with more lists its extremes instead of every try
-Entry = tuple[Cell, Summary]
 
 
 @dataclass(frozen=True)
@@ -146,27 +146,6 @@ def terminal_table(rows: Sequence[TableRow]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def number(value: float, digits: int = 2) -> str:
-    """`value` with a fixed number of digits, or a dash where there is no number."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
-
-
-def teacher_text(cell: Cell) -> str:
-    """The teacher's name, with its size where the name does not already say it."""
-    if cell.teacher is None:
-        return NO_TEACHER
-    size = count_text(cell.teacher_params or 0)
-    return cell.teacher if size.lower() in cell.teacher.lower() else f"{cell.teacher} ({size})"
-
-
-def count_text(count: float) -> str:
-    """A number of parameters or MACs in three digits, e.g. 78.7M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return f"{count:g}"
 
 
 def _texts(row: TableRow, marks: Mapping[int, str], escape: Callable[[str], str]) -> tuple[str, ...]:

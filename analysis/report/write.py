@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.report.as_json import report_json
-from analysis.results.reproduce import reproduce
+from analysis.report.stability_table import (
+    csv_text,
+    latex_table,
+    markdown_table,
+    stability_records,
+    table_rows,
+    terminal_table,
+)
 from analysis.results.compute import Results, compute
-from analysis.report.stability_table import csv_text, latex_table, markdown_table, stability_records, table_rows, terminal_table
+from analysis.results.reproduce import reproduce
 from storage import filled_folder
 
 

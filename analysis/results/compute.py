@@ -12,15 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.records.cells import Cell, group_cells, methods_of
-from analysis.statistics.comparisons import Comparison, compare_all
-from analysis.results.findings import Findings, find
 from analysis.records.published import published_runs
-from analysis.statistics.rank_correlations import RankCorrelation, rank_correlations
 from analysis.records.rows import check_one_protocol, read_runs
-from analysis.statistics.summary import summarise
-from analysis.report.stability_table import Entry
-from analysis.statistics.trends import SlopeDifference, Trend, slope_differences, trends
+from analysis.results.findings import Findings, find
 from analysis.results.searches import Arm, read_arms, unfair_cells
+from analysis.statistics.comparisons import Comparison, compare_all
+from analysis.statistics.rank_correlations import RankCorrelation, rank_correlations
+from analysis.statistics.summary import Entry, summarise
+from analysis.statistics.trends import SlopeDifference, Trend, slope_differences, trends
 
 STABLE_PHASES = ("grid", "confirm")
 

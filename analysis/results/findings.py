@@ -9,6 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.records.cells import Cell, methods_of, teachers_of
+from analysis.results.sentences import (
+    mean_text,
+    seen_from,
+    slope_text,
+    spread_text,
+    undecided_slope,
+    undecided_texts,
+    verdicts,
+)
 from analysis.statistics.comparisons import ALPHA, SIGN_FLIP_FROM, Comparison
 from analysis.statistics.intervals import rate_interval
 from analysis.statistics.power import (
@@ -19,9 +28,7 @@ from analysis.statistics.power import (
     seeds_for_floor,
     seeds_needed,
 )
-from analysis.results.sentences import mean_text, seen_from, slope_text, spread_text, undecided_slope, undecided_texts, verdicts
-from analysis.statistics.summary import mean
-from analysis.report.stability_table import Entry
+from analysis.statistics.summary import Entry, mean
 from analysis.statistics.trends import MIN_TEACHERS, SlopeDifference, Trend
 from analysis.statistics.tries import shared_teachers, tries_of
 

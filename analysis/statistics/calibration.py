@@ -1,4 +1,4 @@
-"""python -m analysis.statistics.calibration: what the report's intervals cover and how often its tests cry wolf, by simulation.
+"""python -m analysis.statistics.calibration: what intervals cover and how often tests are wrong.
 
 Simulated studies whose truth is known: FIDs around 20 that are normal, heavy-tailed (Student's t, 3 degrees of freedom)
 or a mixture in which one run in ten collapses to about 200. The result is shipped as
@@ -29,7 +29,15 @@ from analysis.statistics.intervals import (
 )
 from analysis.statistics.rank_trends import rank_trends
 from analysis.statistics.trends import mean_slope, slope_weights, spread_slope
-from analysis.statistics.two_samples import mean_test, paired_t_p, regroupings, sign_flip_p, spread_slope_test, spread_test, units
+from analysis.statistics.two_samples import (
+    mean_test,
+    paired_t_p,
+    regroupings,
+    sign_flip_p,
+    spread_slope_test,
+    spread_test,
+    units,
+)
 
 DISTRIBUTIONS = ("normal", "heavy-tailed", "collapse mixture")
 OFTEN = "collapse mixture, 30%"  # for the tests only

@@ -1,6 +1,6 @@
 """Intervals for means, standard deviations, medians and proportions that stay honest at five tries.
 
-Chosen by simulation (analysis/statistics/calibration.py): on normal FIDs the t interval of the mean and the chi-square interval
+Chosen by simulation (calibration.py): on normal FIDs the t interval of the mean and the chi-square interval
 of the std hold their 95% at every n, while the percentile bootstrap covers 84% (mean) and 64% (std) at n = 5.
 """
 

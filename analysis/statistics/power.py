@@ -8,7 +8,15 @@ import numpy as np
 
 from analysis.records.cells import FloatArray
 from analysis.statistics.comparisons import ALPHA, SIGN_FLIP_FROM
-from analysis.statistics.two_samples import mean_test, paired_t_p, permutation_floor, regroupings, sign_flip_p, spread_test, units
+from analysis.statistics.two_samples import (
+    mean_test,
+    paired_t_p,
+    permutation_floor,
+    regroupings,
+    sign_flip_p,
+    spread_test,
+    units,
+)
 
 NUM_SEEDS = (3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40)
 TARGET = 0.8

@@ -92,3 +92,6 @@ def mean(values: FloatArray) -> float:
 def std(values: FloatArray) -> float:
     """Sample standard deviation (ddof 1) of `values` (n,); NaN when n < 2."""
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+Entry = tuple[Cell, Summary]

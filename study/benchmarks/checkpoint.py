@@ -14,10 +14,10 @@ from study.benchmarks.pack import default_packs
 from trainables.data import load_data
 from trainables.data.streams import Stream
 from trainables.models import build_model
-from trainables.training.pack import Progress, train_pack
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.pack import Progress, train_pack
 from trainables.training.trainee import Trainee
 
 

@@ -9,8 +9,8 @@ from trainables.data import load_data
 from trainables.data.dataset import to_uint8
 from trainables.evaluation.extractors import make_extractor
 from trainables.evaluation.fidelity import compute_metrics, image_features
-from trainables.models import build_model
 from trainables.evaluation.sample import sample_images
+from trainables.models import build_model
 from trainables.models.students import stand_in
 
 

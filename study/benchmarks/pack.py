@@ -12,12 +12,14 @@ from torch import nn
 
 from study.benchmarks.measuring import Options, Result, take_turns
 from study.benchmarks.models import System, member, unet
+from study.planning.members import plan_packs
 from trainables.data import Dataset
 from trainables.data.digits import Digits
+from trainables.folders import Folders
 from trainables.models import build_model, count
-from trainables.training.pack import Folders, Progress, run_pack, train_pack
 from trainables.ranks import Ranks
 from trainables.specs import Member, ModelSpec, TeacherSpec
+from trainables.training.pack import Progress, run_pack, train_pack
 
 NUM_STEPS_FLAT = 5
 # The CelebA teacher (78.7M parameters) and a student of its shape at an eighth of its width (1.24M).
@@ -51,13 +53,13 @@ def run(options: Options) -> Result:
 
 def default_packs() -> list[list[Member]]:
     """The default study's packs of its first seed, one a teacher, the largest teacher last."""
-    from study.planning import members as plan
     from study.config.command_line import compose
     from study.config.parse import study_config
+    from study.planning.members import plan_members
 
     config = study_config(compose("config", []))
-    first = [one for one in plan.members(config) if one.seed == config.seeds[0] and one.teacher]
-    return [list(pack.members) for pack in reversed(plan.packs(first, None))]
+    first = [one for one in plan_members(config) if one.seed == config.seeds[0] and one.teacher]
+    return [list(pack.members) for pack in reversed(plan_packs(first, None))]
 
 
 def _training(members: Sequence[Member], data: Dataset, options: Options) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.benchmarks.measuring import Options, Result
+from study.execution.schedule import share_out
+from study.planning.members import plan_packs
 
 if TYPE_CHECKING:
     from study.config.study import StudyConfig
@@ -89,10 +91,10 @@ class _Examples:
         return cls(study_config(compose("config", overrides)), rows, curves)
 
     def packs(self, num_members: int) -> list[Pack]:
-        from study.planning import members as plan
+        from study.planning.members import plan_members
 
         config = replace(self.config, seeds=tuple(range(num_members // len(self.rows))))
-        return plan.packs(plan.members(config), None)
+        return plan_packs(plan_members(config), None)
 
     def rows_of(self, pack: Pack) -> list[dict[str, Any]]:
         from trainables.specs import canonical_json
@@ -119,10 +121,10 @@ def _sweep(study_dir: Path, fake: _Fake, num_members: int, examples: _Examples) 
     from study.benchmarks.trial import CpuMeter
     from study.benchmarks.trivial_pack import TrivialJob, write_trivial_packs
     from study.execution.cluster import Cluster
+    from study.execution.pack_source import PlannedPacks
     from study.execution.run_packs import make_job, run_trials, trial_name
     from study.watching.periodic import looking
     from study.watching.progress_bar import bar, describe_packs
-    from study.execution.pack_source import PlannedPacks
 
     packs = examples.packs(num_members)
     prepared = study_dir / "prepared"
@@ -174,15 +176,14 @@ def _look(study_dir: Path, num_members: int, examples: _Examples) -> dict[str, A
 
     from analysis.records.parquet import write_table
     from analysis.records.rows import RUN_SCHEMA, runs_dir
-    from study.planning import members as plan
-    from study.watching.study_metrics import Census
+    from study.execution.pack_source import PlannedPacks
     from study.execution.run_packs import make_job
     from study.watching.progress_bar import describe_packs
-    from study.execution.pack_source import PlannedPacks
+    from study.watching.study_metrics import Census
 
     before_mb, started = _resident_mb(), time.perf_counter()
     packs = examples.packs(num_members)
-    source = PlannedPacks(plan.shares(packs, 512, lambda pack: float(len(pack.members))))
+    source = PlannedPacks(share_out(packs, 512, lambda pack: float(len(pack.members))))
     plan_s = time.perf_counter() - started
     finished = packs[: len(packs) // 2]
     singles = runs_dir(study_dir / "singles")  # the bar looks at names alone

@@ -20,8 +20,8 @@ from trainables.data.streams import SeedStream
 from trainables.families import predict
 from trainables.losses.features import feature_names, record_features
 from trainables.models import build_model
-from trainables.training.pack import peak_memory_mb
 from trainables.ranks import Ranks
+from trainables.training.pack import peak_memory_mb
 from trainables.training.trainee import Trainee, feature_shapes
 
 METHODS = ("out_feat_kd", "lift_place_feat")

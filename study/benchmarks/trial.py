@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study.benchmarks.measuring import Options, Result
+from study.planning.members import plan_packs
 
 _IDLE_SECONDS = 10.0
 _TYPICAL = ("out_kd", "lift_place_feat")
@@ -25,10 +26,10 @@ def run(_options: Options) -> Result:
     """CPU seconds are those of all processes, Ray's and ours; trial_overhead_cpu_s_per_member is amortised over the
     default study's members.
     """
-    from study.planning import members as plan
-    from study.execution.cluster import connected
     from study.config.command_line import compose
     from study.config.parse import study_config
+    from study.execution.cluster import connected
+    from study.planning.members import plan_members
 
     config = study_config(compose("config", []))
     with tempfile.TemporaryDirectory() as root, CpuMeter() as meter:
@@ -42,7 +43,7 @@ def run(_options: Options) -> Result:
             time.sleep(_IDLE_SECONDS)
             idle_rate = (meter.seconds() - cpu) / _IDLE_SECONDS
             ours, theirs = _both_ways(config, cluster, start_s)
-    num_members = len(plan.members(config))
+    num_members = len(plan_members(config))
     overhead = start_cpu_s + tune_cpu_s + cluster.num_slots * trial_cpu_s + idle_rate * ours
     values = {"study_speedup": theirs / ours, "trial_overhead_cpu_s_per_member": overhead / num_members}
     values |= {"trial_overhead_cpu_s": trial_cpu_s, "study_s": ours, "study_one_trial_a_member_s": theirs}
@@ -70,13 +71,13 @@ _EMPTY = (
 
 def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]:
     """CPU seconds of one trial more and of running Tune: packs with next to no work, in one trial and in four."""
-    from study.planning import members as plan
-    from study.execution.run_packs import make_job, run_trials
     from study.execution.pack_source import PlannedPacks
+    from study.execution.run_packs import make_job, run_trials
     from study.execution.teachers import make_teachers
+    from study.planning.members import plan_members
 
     make_teachers(config)
-    packs = plan.packs(plan.members(config), None)
+    packs = plan_packs(plan_members(config), None)
     spent = []
     for shares in ([packs[:1]], [[pack] for pack in packs]):
         before = meter.seconds()
@@ -89,18 +90,18 @@ def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]
 
 def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]:
     """Wall seconds of the whole study, teachers included, in packs and with one trial a member."""
-    from study.planning import members as plan
     from study.costs.measured import measure_costs
-    from study.execution.run_packs import make_job, run_packs, run_trials
     from study.execution.pack_source import PlannedPacks
+    from study.execution.run_packs import make_job, run_packs, run_trials
     from study.execution.teachers import TeacherTasks
+    from study.planning.members import plan_members
 
-    members, costs = plan.members(config), measure_costs(config)
+    members, costs = plan_members(config), measure_costs(config)
     started = time.perf_counter()
     job = make_job(config, "grid")
     teachers = TeacherTasks(config, job.board)
     with _Watch(teachers) as watch:
-        run_packs(job, plan.packs(members, None), cluster, costs, teachers)
+        run_packs(job, plan_packs(members, None), cluster, costs, teachers)
     ours = start_s + time.perf_counter() - started
 
     with_teacher = [member for member in members if member.teacher]
@@ -108,7 +109,7 @@ def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]
     alone = replace(config, study_dir=config.study_dir.parent / "alone")
     shutil.copytree(config.study_dir / "teachers", alone.study_dir / "teachers")
     started = time.perf_counter()
-    run_trials(make_job(alone, "grid"), PlannedPacks([[pack] for pack in plan.packs(few, 1)]), cluster)
+    run_trials(make_job(alone, "grid"), PlannedPacks([[pack] for pack in plan_packs(few, 1)]), cluster)
     theirs = start_s + watch.seconds + (time.perf_counter() - started) / len(few) * len(with_teacher)
     return ours, theirs
 

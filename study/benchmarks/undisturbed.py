@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records.rows import curves_dir, read_curve, read_runs, runs_dir
+from study.planning.members import plan_packs, plan_teachers
 
 # What depends on when and how often a member was run, and on what is edited meanwhile.
 _TIMES = {"train_seconds", "eval_seconds", "device_seconds", "steps_per_second", "peak_memory_mb"}
@@ -17,21 +18,21 @@ def run_undisturbed(overrides: Sequence[str]) -> int:
     """Makes the teachers and runs every pack of a grid here; returns the number of members."""
     import torch
 
-    from study.planning import members as plan
     from study.config.command_line import compose
-    from study.execution.run_packs import make_sink
-    from study.directory.layout import folders
     from study.config.parse import study_config
+    from study.directory.layout import folders
+    from study.execution.run_packs import make_sink
+    from study.planning.members import plan_members
     from trainables.training.pack import run_pack
     from trainables.training.teachers import make_teacher
 
     torch.set_num_threads(1)  # like a worker
     config = study_config(compose("config", list(overrides)))
     where = folders(config.study_dir)
-    for teacher in plan.teachers(config):
+    for teacher in plan_teachers(config):
         make_teacher(teacher, config.evaluation, where)
-    members = plan.members(config)
-    for pack in plan.packs(members, config.max_members):
+    members = plan_members(config)
+    for pack in plan_packs(members, config.max_members):
         run_pack(pack.members, where, make_sink(config, "grid"))
     return len(members)
 

@@ -9,8 +9,16 @@ from typing import Any
 
 from study.config.command_line import option_config, option_names
 from study.config.study import require_name
-from study.config.raw import Raw, check_keys, make, mapping
-from trainables.checks import require_choice, require_number, require_text, require_whole
+from trainables.checks import (
+    Raw,
+    check_keys,
+    make,
+    mapping,
+    require_choice,
+    require_number,
+    require_text,
+    require_whole,
+)
 from trainables.data import DataShape, DataSpec, data_shape
 from trainables.families import FAMILIES
 from trainables.models import count

@@ -12,12 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from storage import location, new_file
 from study.config.command_line import one_line, option_config, require_study
-from study.config.study import ClusterConfig, StudyConfig
-from study.loggers.table import LOGGERS, require_loggers, require_place
 from study.config.models import make_student_spec, make_teacher_spec
-from study.config.raw import Raw, check_keys, items, make, mapping
+from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
-from trainables.checks import require_choice, require_text
+from study.loggers.table import LOGGERS, require_loggers, require_place
+from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
 from trainables.data import Dataset, DataShape, data_shape, load_data, make_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via

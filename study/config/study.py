@@ -1,4 +1,4 @@
-"""The study as frozen dataclasses, checked when they are made. study/config/parse.py makes them of a composed config."""
+"""The study as frozen dataclasses, checked when they are made. config/parse.py makes them of a config."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from search_spaces import Space, load_space, merge, num_settings
 from search_spaces.samplers import MULTI_OBJECTIVE, require_sampler
-from study.search.scores import SCORES
 from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.losses.methods import METHODS, SETTINGS, make_method
 from trainables.specs import TrainSpec
@@ -227,3 +226,6 @@ def _seeds(key: str, value: Any) -> tuple[int, ...]:
 def train_settings(train: TrainSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a recipe for the settings of TRAIN_SETTINGS that are among `settings`, by their full names."""
     return {key: getattr(train, key.removeprefix("train.")) for key in settings if key in TRAIN_SETTINGS}
+
+
+SCORES = ("mean", "mean_std", "worst", "pareto")

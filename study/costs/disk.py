@@ -15,8 +15,8 @@ from study.directory.layout import folders
 from study.planning.members import Pack
 from trainables.data import data_shape
 from trainables.models import count
-from trainables.specs import TeacherSpec
 from trainables.models.students import student_size
+from trainables.specs import TeacherSpec
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK = 4096  # bytes: no file takes less

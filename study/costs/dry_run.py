@@ -6,18 +6,17 @@ from collections.abc import Iterator
 
 import torch
 
-from study.planning import members as plan
 from study.config.study import StudyConfig
 from study.costs.disk import describe_bytes, estimate_disk
 from study.directory.layout import folders
-from study.planning.members import Pack
-from study.execution.run_search import planned_packs
+from study.planning.arms import planned_packs
+from study.planning.members import Pack, plan_members, plan_packs, plan_teachers
 from trainables.data import DataShape, data_shape
 from trainables.families import predict
 from trainables.models import Size, build_model, count, example_inputs
-from trainables.specs import ModelSpec, TeacherSpec
 from trainables.models.students import is_made, stand_in, student_size
-from trainables.training.teachers import find_teacher
+from trainables.models.teachers import find_teacher
+from trainables.specs import ModelSpec, TeacherSpec
 
 TERAFLOPS = 10.0  # sustained in float32 by one GPU of about 2022; the hours scale with it
 _STATES = 5  # a member's weights, gradients, two moments of Adam and the EMA
@@ -31,14 +30,14 @@ def describe(config: StudyConfig) -> str:
 
 def _lines(config: StudyConfig) -> Iterator[str]:
     shape, found = data_shape(config.data), folders(config.study_dir)
-    packs = plan.packs(plan.members(config), config.max_members) if config.tuning is None else planned_packs(config)
-    missing = [spec for spec in plan.teachers(config) if find_teacher(spec, config.evaluation, found) is None]
+    packs = plan_packs(plan_members(config), config.max_members) if config.tuning is None else planned_packs(config)
+    missing = [spec for spec in plan_teachers(config) if find_teacher(spec, config.evaluation, found) is None]
     student = student_size(config.student, shape, found.initial)
     at_most = "" if is_made(config.student, found.initial) else "at most "
     num_members = sum(len(pack.members) for pack in packs)
     yield f"{num_members} members in {len(packs)} packs of {min(sizes := _sizes(packs))} to {max(sizes)}"
     yield f"student {config.student.name}: {at_most}{_describe(student)}"
-    for spec in plan.teachers(config):
+    for spec in plan_teachers(config):
         size = count(spec.model, shape)
         gap = f"{size.params / student.params:.3g} times the student" if not at_most else "to be pruned"
         state = "there" if spec not in missing else "to be fetched" if spec.pretrained else "to be trained"

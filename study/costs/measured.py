@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from study.config.study import StudyConfig
-from study.planning.members import Pack, teachers
+from study.planning.members import Pack, plan_teachers
 from trainables.data import data_shape
+from trainables.evaluation.sample import micro_batch_size
 from trainables.families import predict
 from trainables.models import build_model, count, example_inputs
-from trainables.evaluation.sample import micro_batch_size
-from trainables.specs import ModelSpec, TeacherSpec
 from trainables.models.students import stand_in
+from trainables.specs import ModelSpec, TeacherSpec
 
 GROUP_START_SECONDS = 20.0  # processes of a worker group: start, imports, shutdown (two at once on two cores)
 _LOSS_AND_UPDATE = 1.2  # a member's step against forward and backward alone
@@ -52,7 +52,7 @@ def measure_costs(config: StudyConfig) -> Costs:
     num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps
     sampling = _measure(stand_in(config.student), config, micro_batch, backward=False)
     return Costs(
-        {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in teachers(config)},
+        {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in plan_teachers(config)},
         _LOSS_AND_UPDATE * _measure(stand_in(config.student), config, batch_size, backward=True),
         1.2 * num_passes * sampling,
         evaluation.num_images * evaluation.sampler_steps / batch_size,

@@ -12,8 +12,8 @@ from analysis.status.status import PackStanding, TeacherStanding
 from study.config.study import StudyConfig
 from trainables.data import data_shape
 from trainables.models import count
-from trainables.specs import Member
 from trainables.models.students import stand_in
+from trainables.specs import Member
 
 _BACKWARD = 3  # forward and backward against forward alone
 

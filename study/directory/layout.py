@@ -6,7 +6,7 @@ from typing import Any
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from storage import filesystem, is_local, name_in_store
-from trainables.training.pack import Folders
+from trainables.folders import Folders
 
 
 def folders(study_dir: Path) -> Folders:

@@ -1,6 +1,6 @@
 """What is damaged in a study directory is named, moved to <study_dir>/damaged/, and made again by the sweep.
 
-Students are checked where they are read, by the workers (trainables/training/pack.py): a study may hold a terabyte of them.
+Students are checked where they are read, by the workers (trainables/training/pack.py): they may be a terabyte.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from analysis.records.rows import check_records, curves_dir, runs_dir
+from analysis.records.rows import check_records, curves_dir, finished_run_ids, runs_dir
 from storage import source, whole_folders
-from study.directory.layout import checkpoints_dir, folders, samples_dir
+from storage.atomic import remove_temporaries
+from storage.changes import remove_folder
+from storage.location import is_there
+from study.directory.layout import checkpoints_dir, folders, ray_dir, samples_dir
 from trainables.damage import set_aside
 from trainables.evaluation.fidelity import load_features
-from trainables.training.checkpoints import COMPLETE as CHECKPOINT_MARKER
-from trainables.training.checkpoints import is_complete
 from trainables.models.students import FACTS as INITIAL_FACTS
 from trainables.models.students import check_initial
-from trainables.training.teachers import FACTS as TEACHER_FACTS
-from trainables.training.teachers import check_teacher
+from trainables.models.teachers import FACTS as TEACHER_FACTS
+from trainables.models.teachers import check_teacher
+from trainables.training.checkpoints import COMPLETE as CHECKPOINT_MARKER
+from trainables.training.checkpoints import is_complete, run_ids
 
 _LAST_KEYS = {"study", "collapse_fid"}  # of study.yaml, whatever the version
 
@@ -99,3 +102,26 @@ def _row(study_dir: Path, run_id: str) -> Path:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+
+
+def remove_orphans(study_dir: Path) -> None:
+    """Removes temporary files, what Ray kept for itself, and the state of packs with all rows and of made teachers.
+
+    For when nobody else writes into the study.
+    """
+    found = folders(study_dir)
+    writers = (study_dir, runs_dir(study_dir), curves_dir(study_dir), samples_dir(study_dir), study_dir / "searches")
+    for folder in (*writers, found.reference, found.initial, found.students, found.teachers, *found.teachers.glob("*")):
+        remove_temporaries(folder)
+    _remove_checkpoints(study_dir)
+
+
+def _remove_checkpoints(study_dir: Path) -> None:
+    root, finished, teachers = checkpoints_dir(study_dir), finished_run_ids(study_dir), folders(study_dir).teachers
+    remove_folder(ray_dir(study_dir))
+    for folder in root.glob("*"):
+        held = run_ids(folder)
+        if held is None or held <= finished or is_there(teachers / folder.name, TEACHER_FACTS):
+            remove_folder(folder)
+    if root.exists() and not any(root.iterdir()):
+        root.rmdir()

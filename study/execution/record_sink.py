@@ -1,8 +1,11 @@
 """The record sink: turns a finished member into its row, curve, samples and error maps. Runs inside the workers."""
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,13 @@ from torchvision.utils import make_grid
 
 from analysis.records.rows import write_run
 from storage import new_file
-from study.execution.code_version import code_version
 from study.directory.layout import samples_dir
 from study.watching.events import EventLog, log_dir
+from trainables.folders import Folders
 from trainables.models import Size
-from trainables.training.pack import Folders, MemberResult
+from trainables.models.teachers import find_teacher
 from trainables.specs import Member, canonical_json
-from trainables.training.teachers import find_teacher
+from trainables.training.pack import MemberResult
 
 _LOGGED = (
     *("run_id", "phase", "status", "teacher", "method", "seed", "steps", "diverged_at_step"),
@@ -139,3 +142,15 @@ def _write_samples(result: MemberResult, folder: Path) -> None:
         arrays: dict[str, Any] = dict(result.evaluation.error_maps)
         with new_file(folder / f"{result.member.run_id}.npz") as file:
             np.savez_compressed(file, **arrays)
+
+
+@cache
+def code_version() -> str:
+    """E.g. `0.1.0+3f2c1ab`, with `-dirty` when the checkout has changes; `0.1.0` outside a checkout."""
+    root = Path(__file__).parents[2]
+    package = version("kd-stability-study")
+    if not (root / ".git").exists():
+        return package
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
+    described = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{package}+{described.stdout.strip()}" if described.returncode == 0 else package

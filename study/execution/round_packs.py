@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from study.planning.members import Pack, plan_packs, unfinished
 from study.search.outcomes import Outcomes
-from study.planning.members import Pack, packs, unfinished
 from study.search.rounds import TeacherSearch
 
 _MIN_MEMBERS = 3  # of a pack that is made smaller to keep idle worker groups busy
@@ -63,7 +63,7 @@ class RoundPacks:
         outcomes = self._read()
         members = self._searches[index].advance(outcomes)
         self._advanced()
-        left = unfinished(packs(members, self._pack_size(len(members))), outcomes)
+        left = unfinished(plan_packs(members, self._pack_size(len(members))), outcomes)
         self._waiting.pop(index, None)
         if left:
             self._waiting[index] = {member.run_id for pack in left for member in pack.members}

@@ -14,28 +14,28 @@ from ray.actor import ActorHandle
 from ray.tune.execution import class_cache
 
 from analysis.records.rows import read_runs
-from study.watching.step_counter import make_board, report
-from study.watching.study_metrics import Census
-from study.execution.cluster import Cluster
 from study.config.study import StudyConfig
 from study.costs.measured import Costs
+from study.directory.layout import checkpoints_dir, folders, ray_storage
+from study.execution.cluster import Cluster
 from study.execution.failure import MemberFailedError
 from study.execution.launch import NO_LIMIT, Launch, Trial, WorkerGroup
-from study.directory.layout import checkpoints_dir, folders, ray_storage
-from study.watching.events import EventLog, log_dir
-from study.watching.prometheus import PackMetrics
-from study.execution.placement_groups import freeing_places
-from study.planning.members import Pack
-from study.watching.progress_bar import bar, describe_packs
-from study.execution.schedule import schedule, waves
 from study.execution.pack_source import PackSearcher, PackSource, PlannedPacks, WithinBudget
+from study.execution.placement_groups import freeing_places
 from study.execution.record_sink import RecordSink
+from study.execution.schedule import schedule, waves
 from study.execution.teachers import TeacherTasks
 from study.execution.trial import run_trial
+from study.planning.members import Pack
+from study.watching.events import EventLog, log_dir
+from study.watching.progress_bar import bar, describe_packs
+from study.watching.prometheus import PackMetrics
+from study.watching.step_counter import make_board, report
+from study.watching.study_metrics import Census
 from trainables.data import data_shape
+from trainables.models.students import student_size
 from trainables.ray_train import PackJob
 from trainables.specs import Member, content_id
-from trainables.models.students import student_size
 
 _DRIVER_MEMORY = 0.5e9  # bytes, of a driver and its controller
 _DRIVERS_BESIDE_THE_HEAD = 32  # fit its memory; what they ask for is there for 1,000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from study.costs.measured import GROUP_START_SECONDS, Costs
-from study.planning.members import Pack, shares
+from study.planning.members import Pack
 from trainables.specs import TeacherSpec
 
 _GROUP_SECONDS = 600.0  # of work for one worker group: its start is 2% of it; between two the cluster may change
@@ -41,7 +41,7 @@ def schedule(packs: Sequence[Pack], missing: Sequence[TeacherSpec], num_slots: i
 
 
 def _shares(packs: Sequence[Pack], number: int, costs: Costs) -> list[list[Pack]]:
-    return shares(packs, number, costs.seconds)
+    return share_out(packs, number, costs.seconds)
 
 
 def _numbers(packs: Sequence[Pack], num_slots: int, costs: Costs) -> list[int]:
@@ -78,3 +78,14 @@ class _Places:
 
 def _teacher_id(pack: Pack) -> str:
     return pack.teacher.teacher_id if pack.teacher else ""
+
+
+def share_out(packs: Sequence[Pack], num_shares: int, seconds: Callable[[Pack], float]) -> list[list[Pack]]:
+    """The packs in at most num_shares lists that take about equally long: the longest pack to the shortest list."""
+    result: list[list[Pack]] = [[] for _ in range(min(num_shares, len(packs)))]
+    taken = [0.0] * len(result)
+    for cost, pack in sorted(((seconds(pack), pack) for pack in packs), key=lambda costed: -costed[0]):
+        shortest = taken.index(min(taken))
+        result[shortest].append(pack)
+        taken[shortest] += cost
+    return result

@@ -8,19 +8,21 @@ from functools import partial
 import ray
 from ray.actor import ActorHandle
 
-from study.watching.step_counter import make_board, report
 from study.config.study import ClusterConfig, StudyConfig
-from study.execution.launch import NO_LIMIT
 from study.directory.layout import checkpoints_dir, folders
-from study.planning.members import Pack, teachers
+from study.execution.launch import NO_LIMIT
+from study.planning.members import Pack, plan_teachers
 from study.watching.progress_bar import bar
+from study.watching.step_counter import make_board, report
 from trainables.data import data_shape
+from trainables.folders import Folders
 from trainables.models import count
-from trainables.training.pack import Folders, Progress
-from trainables.training.checkpoints import Checkpoints
-from trainables.specs import EvaluationSpec, PrunedSpec, TeacherSpec
 from trainables.models.students import make_initial
-from trainables.training.teachers import find_teacher, make_teacher
+from trainables.models.teachers import find_teacher
+from trainables.specs import EvaluationSpec, PrunedSpec, TeacherSpec
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.pack import Progress
+from trainables.training.teachers import make_teacher
 
 
 class TeacherTasks:
@@ -94,7 +96,7 @@ def make_initial_student(config: StudyConfig) -> None:
 
 def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
     found = folders(config.study_dir)
-    return [teacher for teacher in teachers(config) if find_teacher(teacher, config.evaluation, found) is None]
+    return [teacher for teacher in plan_teachers(config) if find_teacher(teacher, config.evaluation, found) is None]
 
 
 def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle, larger: ray.ObjectRef | None) -> ray.ObjectRef:

@@ -24,7 +24,7 @@ from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from study.execution.launch import NO_LIMIT, Launch, Trial
 
 # An actor each, that is a process more for every trial. We use no Ray Data sets; and the places of killed controllers
-# are freed by study/execution/placement_groups.py, for the actor that does so outlives one that is killed while it starts.
+# are freed by study/execution/placement_groups.py, for Ray's actor outlives one that is killed while it starts.
 _UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from search_spaces import Space, contains
 from study.config.study import StudyConfig
-from study.planning.members import make_member
 from study.config.tuning import TRAIN_SETTINGS, TuningConfig
+from study.planning.members import Pack, make_member, plan_packs
 from trainables.data import data_shape
 from trainables.losses.methods import make_method
 from trainables.specs import Member, TeacherSpec
@@ -80,3 +80,13 @@ def tuning_of(config: StudyConfig) -> TuningConfig:
 def _make_method(config: StudyConfig, name: str, settings: Settings) -> Any:
     num_elements = data_shape(config.data).num_elements
     return make_method(name, {**config.recipe, **settings}, num_elements=num_elements)
+
+
+def planned_packs(config: StudyConfig) -> list[Pack]:
+    """Packs like those of the whole tuning, with the recipe's settings: what its time is estimated by."""
+    tuning, found = tuning_of(config), []
+    for arm in arms(config):
+        recipe = [settings_member(config, arm, {}, seed) for seed in tuning.search_seeds]
+        found += [member for member in recipe for _ in range(tuning.num_trials)]
+        found += [settings_member(config, arm, {}, seed) for seed in tuning.confirm_seeds for _ in range(2)]
+    return plan_packs(found, config.max_members)

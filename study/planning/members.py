@@ -1,6 +1,6 @@
 """Config -> members -> packs. Planning needs no cluster and is the same every time."""
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -24,7 +24,7 @@ class Pack:
         return self.members[0].guide
 
 
-def members(config: StudyConfig) -> list[Member]:
+def plan_members(config: StudyConfig) -> list[Member]:
     """Every member of the grid, each once: teacher x method x seed, and method x seed where no teacher is needed."""
     planned = [
         make_member(config, teacher if method.needs_teacher else None, method, seed)
@@ -36,7 +36,7 @@ def members(config: StudyConfig) -> list[Member]:
     return list({member.run_id: member for member in planned}.values())
 
 
-def teachers(config: StudyConfig) -> list[TeacherSpec]:
+def plan_teachers(config: StudyConfig) -> list[TeacherSpec]:
     """Every teacher that the members need, a larger one before its assistants; first whom the student is cut from."""
     wanted = [config.student.teacher] if isinstance(config.student, PrunedSpec) else []
     for teacher in config.teachers:
@@ -76,7 +76,7 @@ def make_member(config: StudyConfig, teacher: TeacherSpec | None, method: Method
     )
 
 
-def packs(planned: Iterable[Member], max_members: int | None) -> list[Pack]:
+def plan_packs(planned: Iterable[Member], max_members: int | None) -> list[Pack]:
     """Packs that share a teacher and a seed, so that one teacher pass a step serves all members of a pack.
 
     As few as possible with at most max_members each (None: any number) and about equally large; the largest teachers
@@ -93,17 +93,6 @@ def unfinished(packs: Iterable[Pack], finished: Container[str]) -> list[Pack]:
         for pack in packs
     ]
     return [pack for pack in left if pack.members]
-
-
-def shares(packs: Sequence[Pack], num_shares: int, seconds: Callable[[Pack], float]) -> list[list[Pack]]:
-    """The packs in at most num_shares lists that take about equally long: the longest pack to the shortest list."""
-    result: list[list[Pack]] = [[] for _ in range(min(num_shares, len(packs)))]
-    taken = [0.0] * len(result)
-    for cost, pack in sorted(((seconds(pack), pack) for pack in packs), key=lambda costed: -costed[0]):
-        shortest = taken.index(min(taken))
-        result[shortest].append(pack)
-        taken[shortest] += cost
-    return result
 
 
 def _split(group: Sequence[Member], max_members: int | None) -> list[Pack]:

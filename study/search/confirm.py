@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from analysis.records.rows import read_runs
 from analysis.statistics.sequential import decided
 from study.config.study import StudyConfig
+from study.config.tuning import TuningConfig
+from study.planning.arms import Arm, settings_member, tuning_of
 from study.search.outcomes import Outcomes
 from study.search.rounds import ArmSearch, TeacherSearch
-from study.planning.arms import Arm, settings_member, tuning_of
-from study.config.tuning import TuningConfig
 from trainables.specs import Member
 
 

@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 from search_spaces import describe
 from storage import new_file
 from study.config.study import StudyConfig
+from study.planning.arms import tuning_of
 from study.search.confirm import confirm_members, recipe_members
 from study.search.rounds import ArmSearch, FinishedTrial, TeacherSearch
-from study.planning.arms import tuning_of
 from trainables.specs import content_id
 
 VERSION = 1

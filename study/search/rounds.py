@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from study.config.study import StudyConfig
 from search_spaces.optuna_study import MethodStudy, Suggestion
-from study.search.outcomes import Outcome, Outcomes
-from study.search.early_stopping import make_rungs
-from study.search.scores import objectives, scalar_score
+from study.config.study import StudyConfig
 from study.planning.arms import Arm, arms, recipe_settings, settings_member, tuning_of
+from study.search.early_stopping import make_rungs
+from study.search.outcomes import Outcome, Outcomes
+from study.search.scores import objectives, scalar_score
 from trainables.seeds import derived_seed
 from trainables.specs import Member, Rung
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SCORES = ("mean", "mean_std", "worst", "pareto")
-
 
 def objectives(fids: Sequence[float], score: str, std_weight: float) -> tuple[float, ...]:
     """What Optuna minimises for a trial whose members have these FIDs (one a search seed).

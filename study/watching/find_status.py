@@ -20,18 +20,17 @@ from analysis.status.status import (
     Standing,
     TeacherStanding,
 )
-from study.planning import members as plan
+from study.config.parse import read_study_yaml
 from study.config.study import StudyConfig
 from study.costs.recorded import Expenses
 from study.directory.layout import checkpoints_dir, folders
 from study.directory.lease import holder
+from study.planning.members import Pack, plan_members, plan_packs, plan_teachers
+from study.search.replay import known_members
 from study.watching.events import read_events
-from study.config.parse import read_study_yaml
-from study.planning.members import Pack
-from study.execution.run_search import known_members
-from trainables.training.checkpoints import newest_steps
+from trainables.models.teachers import find_teacher
 from trainables.specs import Member
-from trainables.training.teachers import find_teacher
+from trainables.training.checkpoints import newest_steps
 
 _COLUMNS = ["run_id", "status", "teacher", "method", "seed", "fid", "steps", "diverged_at_step", "device_seconds"]
 _COLUMNS += ["finished_at"]
@@ -49,13 +48,13 @@ class PlannedStudy:
 def planned_study(study_dir: Path) -> PlannedStudy:
     """The study of a directory. Raises ValueError where there is none."""
     config = read_study_yaml(study_dir)
-    members, num_open = (plan.members(config), 0) if config.tuning is None else known_members(config)
+    members, num_open = (plan_members(config), 0) if config.tuning is None else known_members(config)
     return PlannedStudy(config, {member.run_id: member for member in members}, num_open)
 
 
 def find_standing(study: PlannedStudy) -> Standing:
     """How the study stands now. Raises ValueError when its records are damaged."""
-    config, members = study.config.study, study.members
+    config, members = study.config, study.members
     rows = {row["run_id"]: row for row in read_runs(config.study_dir).select(_COLUMNS).to_pylist()}
     sweep = _Sweep.find(config.study_dir)
     begun = {run_id for one in sweep.begun.values() for run_id in one["run_ids"]} - set(rows)
@@ -78,7 +77,7 @@ def find_standing(study: PlannedStudy) -> Standing:
         teachers=teachers,
         cells=_cells(members, rows, begun),
         running=[pack for pack in running if pack.num_members],
-        waiting=[_waiting_pack(pack) for pack in plan.packs(waiting, config.max_members)],
+        waiting=[_waiting_pack(pack) for pack in plan_packs(waiting, config.max_members)],
         failures=sweep.failures,
         bad=_bad([row for run_id, row in rows.items() if run_id in members]),
         member_steps_per_second=expenses.member_steps_per_second(since),
@@ -168,7 +167,7 @@ def _waiting_pack(pack: Pack) -> PackStanding:
 
 def _teachers(config: StudyConfig) -> list[TeacherStanding]:
     found = []
-    for spec in plan.teachers(config):
+    for spec in plan_teachers(config):
         steps = newest_steps(checkpoints_dir(config.study_dir) / spec.teacher_id)
         made = find_teacher(spec, config.evaluation, folders(config.study_dir)) is not None
         state = "made" if made else "in the making" if steps else "waiting"

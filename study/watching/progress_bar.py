@@ -10,8 +10,8 @@ from ray.actor import ActorHandle
 from tqdm import tqdm
 
 from analysis.records.rows import finished_run_ids
-from study.watching.periodic import looking
 from study.planning.members import Pack
+from study.watching.periodic import looking
 from trainables.specs import TeacherSpec
 
 

@@ -1,4 +1,4 @@
-"""What the sweep shows of its study in metrics (study/watching/prometheus.py): members by state, FID, device-seconds, packs."""
+"""What the sweep shows of its study in metrics: members by state, FID, device-seconds, packs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import ray
 from ray.actor import ActorHandle
 
 from analysis.records.rows import read_new_runs
+from study.execution.pack_source import PackSource
+from study.planning.members import Pack
 from study.watching.periodic import looking
 from study.watching.prometheus import set_gauge, teacher_of
-from study.planning.members import Pack
-from study.execution.pack_source import PackSource
 
 _SECONDS_BETWEEN = 2.0
 _COLUMNS = ("teacher", "method", "status", "fid", "device_seconds")

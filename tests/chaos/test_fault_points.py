@@ -17,13 +17,13 @@ from torch import nn
 from analysis.records.rows import finished_run_ids, read_curve, read_runs, write_run
 from storage import new_file, remove_temporaries
 from study.execution.record_sink import _write_samples
-from trainables.training import teachers
-from trainables.models.saved import TrainedStudent, load_student, save_model, save_student
 from trainables.data import DataShape
 from trainables.models import build_model
+from trainables.models.digest import weights_digest
+from trainables.models.saved import TrainedStudent, load_student, save_model, save_student
 from trainables.ranks import Ranks
+from trainables.training import teachers
 from trainables.training.checkpoints import Checkpoints
-from trainables.training.trainee import weights_digest
 
 
 def check(write: Callable[[], None], read: Callable[[], Any], old: Any, new: Any, *folders: Path) -> int:

@@ -11,12 +11,12 @@ from analysis.status.status import RUNNING
 from storage import is_local, new_folder
 from study import status
 from study.config.command_line import compose
+from study.config.parse import study_config, write_study_yaml
 from study.directory.lease import lease
 from study.loggers import exporting
 from study.loggers.table import open_logger, require_place
+from study.planning.members import plan_members
 from study.watching.events import EventLog, log_dir, read_events
-from study.config.parse import study_config, write_study_yaml
-from study.planning.members import members
 from study.watching.find_status import find_standing, planned_study
 from trainables.training.checkpoints import COMPLETE
 
@@ -34,7 +34,7 @@ def row(run_id: str) -> dict[str, Any]:
 def test_a_study_is_watched_where_it_lies(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = compose("config", [f"study_dir={place}", *OVERRIDES])
     write_study_yaml(cfg, place)
-    first, second = members(study_config(cfg))
+    first, second = plan_members(study_config(cfg))
     log = EventLog(log_dir(place), "worker")
     with lease(place, beat_seconds=0.2):
         log("sweep_started")

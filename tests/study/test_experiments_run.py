@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from analysis.records.rows import read_runs
-from study.planning import members as plan
 from study.config.command_line import compose, option_names
 from study.config.parse import study_config
+from study.planning.members import plan_members
 
 pytestmark = pytest.mark.full
 EXPERIMENTS = option_names("experiment")
@@ -37,11 +37,11 @@ def studies(cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_member_has_its_row_its_student_and_its_place_in_the_report(name: str, studies: Path) -> None:
     from trainables.models import load_model
-    from trainables.training.trainee import weights_digest
+    from trainables.models.digest import weights_digest
 
     study_dir = studies / name
     config = study_config(compose("config", [f"+experiment={name}", "scale=tiny", f"study_dir={study_dir}"]))
-    planned = {member.run_id: member for member in plan.members(config)}
+    planned = {member.run_id: member for member in plan_members(config)}
     rows = read_runs(study_dir).to_pylist()
     assert {row["run_id"] for row in rows} == set(planned)
     for row in rows:

@@ -42,7 +42,7 @@ def test_every_cell_has_its_rows_and_the_report(study: Path) -> None:
 
 def test_a_row_comes_with_its_curve_student_and_samples(study: Path) -> None:
     from trainables.models import load_model
-    from trainables.training.trainee import weights_digest
+    from trainables.models.digest import weights_digest
 
     for run_id, row in rows(study).items():
         assert read_curve(study, run_id).column("step").to_pylist()[-1] == 11

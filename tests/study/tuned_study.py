@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from study.config.command_line import compose
-from study.config.study import StudyConfig
-from study.search.outcomes import Outcome
 from study.config.parse import study_config
+from study.config.study import StudyConfig
 from study.config.tuning import make_tuning
+from study.search.outcomes import Outcome
 from trainables.seeds import derived_seed
 from trainables.specs import Member
 

@@ -12,10 +12,10 @@ from tiny import SHAPE, member, train_spec, unet
 
 from trainables.data.digits import Digits
 from trainables.models import build_model
-from trainables.training.pack import Progress, train_pack
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.pack import Progress, train_pack
 
 TRAIN = train_spec(steps=20, batch_size=8, precision="float64")
 MEMBERS = [

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from trainables.data import data_shape
 from trainables.data.digits import Digits
+from trainables.folders import Folders
 from trainables.losses.methods import make_method
-from trainables.training.pack import Folders
 from trainables.specs import EvaluationSpec, Member, ModelSpec, TeacherSpec, TrainSpec
 
 SHAPE = data_shape(Digits())

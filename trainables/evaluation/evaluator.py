@@ -14,11 +14,11 @@ from trainables.data import DataSpec, load_data
 from trainables.data.dataset import to_uint8
 from trainables.data.streams import Batch
 from trainables.evaluation.extractors import make_extractor
+from trainables.evaluation.fidelity import Features, compute_metrics, image_features, load_features, save_features
+from trainables.evaluation.sample import sample_images
 from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups
-from trainables.evaluation.fidelity import Features, compute_metrics, image_features, load_features, save_features
 from trainables.process import Process
-from trainables.evaluation.sample import sample_images
 from trainables.seeds import derived_generator
 from trainables.specs import EvaluationSpec, content_id
 

@@ -19,7 +19,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metri
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from storage import cached, new_file
-from trainables.training.trainee import tensors_digest
+from trainables.models.digest import tensors_digest
 
 METRICS = ("fid", "is_mean", "kid", "precision_", "recall")
 PRC_NEIGHBOURHOOD = 3
@@ -46,8 +46,8 @@ class Features:
 def image_features(extractor: FeatureExtractorBase, images_NCHW: torch.Tensor, batch_size: int) -> Features:
     """Features, on the CPU, of uint8 images (N, C, H, W) with C = 1 (repeated to RGB) or 3.
 
-    `extractor` comes from `trainables.evaluation.extractors.make_extractor`; the features keep its precision. `batch_size` bounds
-    memory. Raises ValueError for anything but such images.
+    `extractor` comes from `evaluation.extractors.make_extractor`; the features keep its precision. `batch_size`
+    bounds memory. Raises ValueError for anything but such images.
     """
     if images_NCHW.dtype != torch.uint8 or images_NCHW.ndim != 4 or images_NCHW.shape[1] not in {1, 3}:
         raise ValueError(

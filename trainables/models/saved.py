@@ -13,7 +13,8 @@ from torch import nn
 from storage import is_there, new_folder
 from trainables.families import family_of
 from trainables.models import load_model
-from trainables.training.trainee import Trainee, weights_digest
+from trainables.models.digest import weights_digest
+from trainables.training.trainee import Trainee
 
 _FACTS = "training.json"
 _SEAL = "sha256_of_the_above"

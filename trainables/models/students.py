@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from storage import cached, is_there
-from trainables.models.saved import check_files, read_facts, save_model
 from trainables.data import DataShape, load_data
 from trainables.models import Size, build_model, count, count_model, load_model
+from trainables.models.digest import weights_digest
+from trainables.models.saved import check_files, read_facts, save_model
 from trainables.pruning import prune
 from trainables.specs import ModelSpec, PrunedSpec, StudentSpec
-from trainables.training.trainee import weights_digest
 
 FACTS = "student.json"
 

@@ -14,10 +14,10 @@ from torch import nn
 from trainables.data import Dataset
 from trainables.data.streams import Batch, SeedStream, Stream
 from trainables.data.trajectories import TrajectoryStream
-from trainables.training.failures import blamed_on
 from trainables.families import predict, split_variance
 from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.failures import blamed_on
 from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
 

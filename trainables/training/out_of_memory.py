@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from trainables.models.saved import TrainedStudent
-from trainables.training.failures import DoesNotFitError, MemberError
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.failures import DoesNotFitError, MemberError
 
 Train = Callable[[Sequence[Member]], Sequence[TrainedStudent]]
 

@@ -14,21 +14,21 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from storage import cached
-from trainables.models.saved import TrainedStudent, load_student, save_student
 from trainables.damage import set_aside
 from trainables.data import Dataset, DataShape, load_data
-from trainables.training.early_stopping import Measure, judge
 from trainables.evaluation.evaluator import Evaluation, Evaluator
+from trainables.folders import Folders
+from trainables.losses.features import Shapes, feature_names, record_features
+from trainables.models.saved import TrainedStudent, load_student, save_student
+from trainables.models.students import initial_student
+from trainables.models.teachers import load_teacher
+from trainables.ranks import Ranks
+from trainables.specs import Member
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.early_stopping import Measure, judge
 from trainables.training.failures import blamed_on
 from trainables.training.loop import train_members
-from trainables.losses.features import Shapes, feature_names, record_features
-from trainables.models import load_model
 from trainables.training.out_of_memory import train_in_parts
-from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
-from trainables.specs import Member
-from trainables.models.students import initial_student
 from trainables.training.trainee import Trainee, feature_shapes
 from trainables.training.watch import Watch
 
@@ -50,16 +50,6 @@ class Sink(Protocol):
     """Takes finished members; the orchestration hands one in, so that the engine knows nothing of records."""
 
     def __call__(self, result: MemberResult) -> None: ...
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where teachers, students (and what they start from, where it is not drawn) and reference features are kept."""
-
-    teachers: Path
-    initial: Path
-    students: Path
-    reference: Path
 
 
 @dataclass
@@ -255,12 +245,6 @@ def check_pack(members: Sequence[Member]) -> None:
         )
     if len({member.train_id for member in members}) < len(members):
         raise ValueError("members of a pack must differ in what is trained")
-
-
-def load_teacher(folder: Path, member: Member, device: torch.device) -> nn.Module:
-    """The frozen teacher of a member's pack."""
-    teacher = load_model(cached(folder), dtype=getattr(torch, member.train.precision))
-    return teacher.to(device).eval().requires_grad_(False)
 
 
 def peak_memory_mb(device: torch.device) -> float:

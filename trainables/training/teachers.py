@@ -1,46 +1,23 @@
 """Teachers that a study trains itself: once, kept as diffusers models, found again by content."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
-from storage import cached, is_there, new_file
-from trainables.models.saved import check_files, read_facts, save_model, sealed
+from storage import cached
 from trainables.data import data_shape, load_data
 from trainables.evaluation.evaluator import Evaluator
+from trainables.folders import Folders
 from trainables.losses.methods import METHODS
-from trainables.models import Size, count, load_model
+from trainables.models import count, load_model
+from trainables.models.digest import weights_digest
 from trainables.models.pretrained import fetch
-from trainables.training.pack import Folders, Progress, load_teacher, train_pack
+from trainables.models.saved import save_model
+from trainables.models.teachers import FACTS, _read_facts, _write_facts, check_teacher, load_teacher
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
 from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
-from trainables.training.trainee import tensors_digest, weights_digest
-
-FACTS = "teacher.json"
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A teacher that is there: its size, and its FID under one evaluation protocol (None when its samples had none)."""
-
-    spec: TeacherSpec
-    size: Size
-    fid: float | None
-
-
-def find_teacher(spec: TeacherSpec, evaluation: EvaluationSpec, folders: Folders) -> Teacher | None:
-    """The teacher if it is trained and evaluated under this protocol, else None."""
-    facts = _read_facts(folders.teachers / spec.teacher_id)
-    protocol = content_id(evaluation.identity())
-    if facts is None or protocol not in facts["evaluations"]:
-        return None
-    return Teacher(spec, Size(facts["params"], facts["macs"]), facts["evaluations"][protocol]["fid"])
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.pack import Progress, train_pack
 
 
 def make_teacher(
@@ -116,22 +93,3 @@ def _trained(
     if trained.model is None:
         raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
     return trained.model
-
-
-def check_teacher(folder: Path) -> dict[str, Any]:
-    """What is known of a teacher that is there. Raises ValueError when it is not the one that was saved."""
-    facts = read_facts(folder, FACTS)
-    check_files(folder, facts)
-    tensors = safetensors.torch.load_file(cached(folder) / _WEIGHTS)
-    if tensors_digest(tensors) != facts["digest"]:
-        raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
-    return facts
-
-
-def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    with new_file(folder / FACTS) as file:
-        file.write(sealed(facts))
-
-
-def _read_facts(folder: Path) -> dict[str, Any] | None:
-    return read_facts(folder, FACTS) if is_there(folder, FACTS) else None

@@ -3,7 +3,6 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,11 +23,11 @@ from trainables.losses.features import (
 )
 from trainables.losses.lift_place import lift_place_terms
 from trainables.losses.objective import Terms, objective
+from trainables.losses.variational import variational_loss
 from trainables.models import example_inputs
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator, derived_seed
 from trainables.specs import Member, TrainSpec
-from trainables.losses.variational import variational_loss
 
 _MOMENT = "optimiser."
 
@@ -285,17 +284,3 @@ def learning_rate(train: TrainSpec, step: int) -> float:
     if train.lr_schedule == "constant":
         return train.lr
     return train.min_lr + (train.lr - train.min_lr) * (1 + math.cos(math.pi * step / train.steps)) / 2
-
-
-def weights_digest(model: nn.Module) -> str:
-    """sha256 over the names, shapes, types and bytes of the model's tensors, by name."""
-    return tensors_digest(model.state_dict())
-
-
-def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """The weights_digest of a model that has these tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

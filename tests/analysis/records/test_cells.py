@@ -54,7 +54,14 @@ def test_two_teachers_of_one_name_are_told_apart_by_their_id() -> None:
 
 
 def test_analysis_loads_neither_torch_nor_ray_nor_the_study() -> None:
-    modules = ["records", "cells", "intervals", "summary", "tables", "figure_stability", "page", "published", "report"]
+    modules = [
+        "records.cells",
+        "statistics.summary",
+        "figures.stability",
+        "report.page",
+        "records.published",
+        "report.write",
+    ]
     code = f"import sys, {', '.join(f'analysis.{name}' for name in modules)}\n"
     code += "print([name for name in ('torch', 'ray', 'study', 'trainables') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

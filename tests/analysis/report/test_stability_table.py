@@ -10,10 +10,7 @@ from synthetic_study import make_row
 
 from analysis.records.cells import group_cells
 from analysis.records.rows import RUN_SCHEMA, SCHEMA_VERSION
-from analysis.statistics.summary import Summary, summarise
 from analysis.report.stability_table import (
-    Entry,
-    count_text,
     csv_text,
     latex_table,
     markdown_table,
@@ -21,6 +18,8 @@ from analysis.report.stability_table import (
     table_rows,
     terminal_table,
 )
+from analysis.results.text import count_text
+from analysis.statistics.summary import Entry, Summary, summarise
 
 FIDS = [19.65, 15.80, 18.09, 15.85, 15.73]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from synthetic_study import make_row, search_rows, toy_rows, write_study
 
-from analysis.report.page_searches import budget_table, confirm_table, importance_table, notes, override_lines
 from analysis.records.rows import read_runs
+from analysis.report.page_searches import budget_table, confirm_table, importance_table, notes, override_lines
 from analysis.report.write import write_report
 from analysis.results.compute import compute
 from analysis.results.searches import Arm, best_so_far, importance, override_line, pareto_front, read_arms, unequal

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.statistics.calibration import DISTRIBUTIONS, NUM_SEEDS, OFTEN, Calibration, calibrate, coverages, draw, shipped
+from analysis.statistics.calibration import (
+    DISTRIBUTIONS,
+    NUM_SEEDS,
+    OFTEN,
+    Calibration,
+    calibrate,
+    coverages,
+    draw,
+    shipped,
+)
 from analysis.statistics.power import PairModel, independent_pair, paired_pair, power, seeds_for_floor, seeds_needed
 
 

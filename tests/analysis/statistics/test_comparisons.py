@@ -9,9 +9,9 @@ from scipy import stats
 from synthetic_study import make_row, toy_rows
 
 from analysis.records.cells import Cell, group_cells
-from analysis.statistics.comparisons import compare_all, holm
 from analysis.records.published import published_runs
 from analysis.records.rows import RUN_SCHEMA, SCHEMA_VERSION
+from analysis.statistics.comparisons import compare_all, holm
 from analysis.statistics.tries import tries_of
 
 

@@ -9,11 +9,11 @@ from scipy import stats
 from synthetic_study import toy_rows
 
 from analysis.records.cells import group_cells
-from analysis.statistics.jackknife import combine, log_std, log_std_pseudo_values
 from analysis.records.published import published_runs
+from analysis.records.rows import RUN_SCHEMA, SCHEMA_VERSION
+from analysis.statistics.jackknife import combine, log_std, log_std_pseudo_values
 from analysis.statistics.rank_correlations import rank_correlations
 from analysis.statistics.rank_trends import rank_trends
-from analysis.records.rows import RUN_SCHEMA, SCHEMA_VERSION
 from analysis.statistics.trends import mean_slope, slope_differences, slope_weights, spread_slope, trends
 
 X = np.log2(np.array([7.0, 12.0, 15.0, 60.0]))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from test_page_in_browser import CHROMIUM, visit
 
+from analysis.status.page import render_status
 from analysis.status.status import (
     RUNNING,
     CellStanding,
@@ -18,7 +19,6 @@ from analysis.status.status import (
     duration,
     terminal_status,
 )
-from analysis.status.page import render_status
 
 TAG = "<script>alert(1)</script>"
 LONG = "a_method_with_a_name_of_the_longest_kind_via_an_assistant_of_width_1024"

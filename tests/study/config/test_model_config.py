@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from study.planning import members as plan
 from study.config.command_line import compose
 from study.config.parse import study_config
+from study.planning.members import plan_members, plan_packs, plan_teachers
 from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.process import PIXEL
@@ -88,18 +88,18 @@ def test_a_teacher_of_the_hub_is_not_fetched_to_be_planned() -> None:
 def test_an_assistant_is_planned_between_a_larger_teacher_and_the_student() -> None:
     """TAKD: distilled from each teacher that is larger, by the same method; it is made after that teacher."""
     config = config_of("teachers=[unet_16,unet_64]", "methods=[out_kd,{method:lift_place,assistant:unet_16}]")
-    members = plan.members(config)
+    members = plan_members(config)
     (through,) = (one for one in members if one.assistant)
     assert (through.teacher.name, through.assistant.name) == ("unet_64", "unet_16")
     assert through.method.name == "lift_place_via_unet_16"
     assert through.assistant.larger == through.teacher
     assert through.assistant.method.name == "lift_place"
-    specs = plan.teachers(config)
+    specs = plan_teachers(config)
     assert specs.index(through.teacher) < specs.index(through.assistant)
     assert len({spec.teacher_id for spec in specs}) == 3
     direct = config_of("teachers=[unet_64]", "methods=[lift_place]")
-    assert through.run_id != plan.members(direct)[0].run_id
-    assert {pack.teacher.name for pack in plan.packs([through], None)} == {"unet_16"}
+    assert through.run_id != plan_members(direct)[0].run_id
+    assert {pack.teacher.name for pack in plan_packs([through], None)} == {"unet_16"}
 
 
 def test_a_method_without_a_teacher_has_no_assistant() -> None:
@@ -110,8 +110,8 @@ def test_a_method_without_a_teacher_has_no_assistant() -> None:
 def test_a_pruned_student_is_the_same_for_every_seed_and_method() -> None:
     config = config_of("student=diff_pruned", "student.teacher=unet_64", "seeds=[0,1]", "methods=[out_kd,lift_place]")
     assert isinstance(config.student, PrunedSpec)
-    assert {one.student.initial_id for one in plan.members(config)} == {config.student.initial_id}
-    assert config.student.teacher in plan.teachers(config)
+    assert {one.student.initial_id for one in plan_members(config)} == {config.student.initial_id}
+    assert config.student.teacher in plan_teachers(config)
     other = config_of("student=diff_pruned", "student.teacher=unet_64", "student.pruning.ratio=0.5")
     assert other.student.initial_id != config.student.initial_id
 

@@ -7,10 +7,10 @@ from tuned_study import tuned_config
 
 from analysis.records.rows import write_run
 from study.config.command_line import compose
-from study.search.confirm import check_fresh
 from study.config.parse import study_config
-from study.search.rounds import make_searches
 from study.planning.arms import tuning_of
+from study.search.confirm import check_fresh
+from study.search.rounds import make_searches
 
 BAD = [
     ("protocol.score=median", "mean, mean_std, worst, pareto"),

@@ -19,16 +19,16 @@ from tiny_record import make_record
 from analysis.records.rows import finished_run_ids, write_run
 from study import run, sweep
 from study.config.command_line import compose
+from study.config.parse import study_config
 from study.costs.disk import DiskNeed, estimate_disk, full_disk, require_disk
 from study.directory.lease import lease
-from study.config.parse import study_config
-from study.planning.members import members, packs
 from study.execution.record_sink import _write_samples
-from trainables.models.saved import TrainedStudent, save_student
+from study.planning.members import plan_members, plan_packs
 from trainables.data import DataShape
 from trainables.models import build_model
+from trainables.models.digest import weights_digest
+from trainables.models.saved import TrainedStudent, save_student
 from trainables.specs import TeacherSpec
-from trainables.training.trainee import weights_digest
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -136,7 +136,7 @@ def test_the_need_grows_with_the_plan_and_what_is_kept_of_a_pack(tmp_path: Path)
 
     def need(num_slots: int = 2, missing: Sequence[TeacherSpec] = (), **changes: Any) -> DiskNeed:
         changed = replace(config, **changes)
-        return estimate_disk(changed, missing, packs(members(changed), None), num_slots)
+        return estimate_disk(changed, missing, plan_packs(plan_members(changed), None), num_slots)
 
     few, many = need(seeds=(0,)), need()
     for kind in ("students", "samples", "records"):

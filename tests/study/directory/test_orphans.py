@@ -10,7 +10,7 @@ from tiny_record import make_record
 
 from analysis.records.rows import write_run
 from study.directory.layout import checkpoints_dir, ray_dir
-from study.directory.orphans import remove_orphans
+from study.directory.repair import remove_orphans
 from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
 

@@ -12,11 +12,11 @@ from smallest_model import SMALLEST
 
 from analysis.records.rows import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
 from study.directory.repair import set_aside_damaged
-from trainables.models.saved import TrainedStudent, save_model, save_student
 from trainables.data import DataShape
 from trainables.evaluation.fidelity import Features, load_features, save_features
 from trainables.models import build_model
-from trainables.training.trainee import weights_digest
+from trainables.models.digest import weights_digest
+from trainables.models.saved import TrainedStudent, save_model, save_student
 
 RUN_ID, TRAIN_ID, TEACHER_ID = "a" * 16, "b" * 16, "c" * 16
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import ray
 
-from study.execution.cluster import Slots, _LiveSlots, count_slots, require_outlives_job
 from study.config.study import ClusterConfig
+from study.execution.cluster import Slots, _LiveSlots, count_slots, require_outlives_job
 
 CONFIG = ClusterConfig(address="local", num_workers=1, cpus_per_worker=1, gpus_per_worker=0, dashboard_host="127.0.0.1")
 

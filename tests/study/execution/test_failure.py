@@ -11,11 +11,11 @@ import pytest
 from tiny_sweep import sweep_command
 
 from analysis.records.rows import finished_run_ids
-from study.planning import members as plan
 from study.config.command_line import compose
+from study.config.parse import study_config
 from study.config.study import StudyConfig
 from study.execution.failure import MemberFailedError, command_alone, describe_failure
-from study.config.parse import study_config
+from study.planning.members import plan_members
 from trainables.specs import Member
 
 OVERRIDES = [
@@ -36,12 +36,12 @@ def config() -> StudyConfig:
 
 
 def members_of(command: str) -> list[Member]:
-    return plan.members(study_config(compose("config", shlex.split(command)[3:])))
+    return plan_members(study_config(compose("config", shlex.split(command)[3:])))
 
 
 def test_the_command_runs_the_member_alone(config: StudyConfig) -> None:
     command = shlex.join(["python", "-m", "study.sweep", *OVERRIDES])
-    for member in plan.members(config)[::3]:
+    for member in plan_members(config)[::3]:
         (alone,) = members_of(command_alone(member, config, command))
         assert alone.run_id == member.run_id
 
@@ -49,14 +49,14 @@ def test_the_command_runs_the_member_alone(config: StudyConfig) -> None:
 def test_settings_that_a_search_chose_are_in_the_command(config: StudyConfig) -> None:
     command = "python -m study.sweep protocol=search study=other study_dir=somewhere"
     searching = study_config(compose("config", shlex.split(command)[3:]))
-    member = replace(plan.members(searching)[-1], train=replace(searching.train, lr=0.0123))
+    member = replace(plan_members(searching)[-1], train=replace(searching.train, lr=0.0123))
     found = command_alone(member, searching, command)
     assert [alone.run_id for alone in members_of(found)] == [member.run_id]
     assert f"study_dir=somewhere-{member.run_id}" in shlex.split(found)
 
 
 def test_the_message_has_the_whole_context(config: StudyConfig) -> None:
-    member = next(one for one in plan.members(config) if one.method.name == "lift_place_feat")
+    member = next(one for one in plan_members(config) if one.method.name == "lift_place_feat")
     text = describe_failure(MemberFailedError(member, "Traceback\nKeyError: 'x'\n"), config, "python -m study.sweep")
     assert text.startswith(f"member {member.run_id} (lift_place_feat, teacher unet_16, seed 3) failed twice:\nTrace")
     assert "KeyError: 'x'\nit alone:\n  python -m study.sweep" in text
@@ -65,7 +65,7 @@ def test_the_message_has_the_whole_context(config: StudyConfig) -> None:
 @pytest.mark.full
 def test_a_member_that_fails_stops_the_sweep_and_leaves_the_others(cluster_address: str, tmp_path: Path) -> None:
     overrides = ("teachers=[unet_16]", "methods=[diffusion_only,out_kd]", "seeds=[0]")
-    members = plan.members(study_config(compose("config", sweep_command(tmp_path, *overrides)[3:])))
+    members = plan_members(study_config(compose("config", sweep_command(tmp_path, *overrides)[3:])))
     victim = next(member for member in members if member.teacher is not None)
     in_the_way = tmp_path / "samples" / f"{victim.run_id}.png"
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from study import executor, plan, teacher_tasks
 from study.config.command_line import compose
-from study.config.study import StudyConfig
 from study.config.parse import study_config
-from study.planning.members import Pack
+from study.config.study import StudyConfig
+from study.execution import run_packs, teachers
 from study.execution.schedule import schedule, waves
 from study.execution.teachers import TeacherTasks
+from study.planning.members import Pack, plan_members, plan_packs
 from trainables.specs import TeacherSpec
 
 
@@ -47,7 +47,7 @@ COSTS = KnownCosts(
 def test_every_pack_has_one_place_and_waits_for_no_other_teacher(
     config: StudyConfig, num_slots: int, made: bool
 ) -> None:
-    packs = plan.packs(plan.members(config), None)
+    packs = plan_packs(plan_members(config), None)
     missing = [] if made else sorted(config.teachers, key=COSTS.teacher_seconds, reverse=True)
     shares = schedule(packs, missing, num_slots, COSTS)  # type: ignore[arg-type]
     assert sorted(pack.pack_id for share in shares for pack in share) == sorted(pack.pack_id for pack in packs)
@@ -59,7 +59,7 @@ def test_every_pack_has_one_place_and_waits_for_no_other_teacher(
 
 
 def test_teachers_that_are_named_come_first_and_nothing_is_left_out(config: StudyConfig) -> None:
-    packs = plan.packs(plan.members(config), None)
+    packs = plan_packs(plan_members(config), None)
     found = waves(packs, ["unet_64", "unet_16"])
     names = [{pack.teacher.name if pack.teacher else None for pack in wave} for wave in found]
     assert names == [{"unet_64"}, {"unet_16"}, {"unet_160", None}]
@@ -69,14 +69,14 @@ def test_teachers_that_are_named_come_first_and_nothing_is_left_out(config: Stud
 
 def test_a_sweep_begins_with_the_teachers_that_are_named(config: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Pack] = []
-    monkeypatch.setattr(executor, "bar", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(executor, "run_trials", lambda _job, source, _cluster: begun.extend(source.waiting))
-    monkeypatch.setattr(teacher_tasks, "_start", lambda *_: None)
+    monkeypatch.setattr(run_packs, "bar", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(run_packs, "run_trials", lambda _job, source, _cluster: begun.extend(source.waiting))
+    monkeypatch.setattr(teachers, "_start", lambda *_: None)
     named = replace(config, teachers_first=("unet_16", "unet_64"))
     job: Any = SimpleNamespace(board=None, study_dir=Path())
     cluster: Any = SimpleNamespace(num_slots=2, live_slots=lambda: 2)
-    packs = plan.packs(plan.members(config), None)
-    executor.run_packs(job, packs, cluster, COSTS, first=named.teachers_first)  # type: ignore[arg-type]
+    packs = plan_packs(plan_members(config), None)
+    run_packs.run_packs(job, packs, cluster, COSTS, first=named.teachers_first)  # type: ignore[arg-type]
     assert [pack.teacher.name for pack in begun[:10] if pack.teacher] == ["unet_16"] * 5 + ["unet_64"] * 5
     orders = [[spec.name for spec in TeacherTasks(one, job.board, one.teachers).specs] for one in (named, config)]
     assert orders == [["unet_16", "unet_64", "unet_160"], ["unet_160", "unet_64", "unet_16"]]
@@ -84,7 +84,7 @@ def test_a_sweep_begins_with_the_teachers_that_are_named(config: StudyConfig, mo
 
 def test_a_place_that_makes_a_teacher_gets_less(config: StudyConfig) -> None:
     """One place makes unet_160 for 90 s: the other does all that needs no unet_160, and no third group is started."""
-    packs = plan.packs(plan.members(config), None)
+    packs = plan_packs(plan_members(config), None)
     missing = sorted(config.teachers, key=COSTS.teacher_seconds, reverse=True)
     early, late = schedule(packs, missing, 2, COSTS)  # type: ignore[arg-type]
     assert {pack.teacher.name for pack in late if pack.teacher} == {"unet_160"}
@@ -94,5 +94,5 @@ def test_a_place_that_makes_a_teacher_gets_less(config: StudyConfig) -> None:
 
 def test_long_studies_begin_new_groups_on_the_way(config: StudyConfig) -> None:
     slow = KnownCosts(dict.fromkeys(COSTS.packs, 300.0), COSTS.teachers)
-    shares = schedule(plan.packs(plan.members(config), None), [], 2, slow)  # type: ignore[arg-type]
+    shares = schedule(plan_packs(plan_members(config), None), [], 2, slow)  # type: ignore[arg-type]
     assert [len(share) for share in shares] == [2] * 10

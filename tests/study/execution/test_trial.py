@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from study import executor, trial
+from study.execution import run_packs, trial
 from study.execution.launch import NO_LIMIT, Launch, Trial, WorkerGroup
 from study.execution.pack_source import PlannedPacks
 from study.execution.trial import _TryOnceMore, run_trial
@@ -155,19 +155,19 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
     monkeypatch.setattr(trial, "_LeanTorchTrainer", Runs)
     launch = Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print)
     trial._fit(Trial("name", None), launch)
-    monkeypatch.setattr(executor.tune, "Tuner", Runs)
-    monkeypatch.setattr(executor, "freeing_places", nullcontext)
-    monkeypatch.setattr(executor.tune, "with_parameters", lambda run, **_: run)
+    monkeypatch.setattr(run_packs.tune, "Tuner", Runs)
+    monkeypatch.setattr(run_packs, "freeing_places", nullcontext)
+    monkeypatch.setattr(run_packs.tune, "with_parameters", lambda run, **_: run)
     census = SimpleNamespace(shown=nullcontext)
     job: Any = SimpleNamespace(launch=launch, census=census, max_device_hours=None)
     cluster: Any = SimpleNamespace(live_slots=lambda: 1, num_slots=1)
-    executor.run_trials(job, PlannedPacks([]), cluster)
+    run_packs.run_trials(job, PlannedPacks([]), cluster)
     assert limits == [NO_LIMIT, NO_LIMIT]
     assert NO_LIMIT == -1  # as Ray has it
 
 
 def test_drivers_take_no_cpu_and_are_beside_the_head_unless_they_are_many() -> None:
-    few, many = executor.driver_resources(32), executor.driver_resources(512)
+    few, many = run_packs.driver_resources(32), run_packs.driver_resources(512)
     assert few == {"CPU": 0, "node:__internal_head__": 0.001}
     assert many["CPU"] == 0
     assert many["memory"] > 0

@@ -15,10 +15,10 @@ from tiny_record import make_record
 
 from analysis.records.rows import write_run
 from study.config.command_line import compose
+from study.config.parse import study_config
 from study.loggers import LOGGERS, exporting
 from study.loggers import table as table_module
 from study.loggers.table import open_logger
-from study.config.parse import study_config
 
 RUN_IDS = ("0" * 16, "1" * 16)
 CURVE = [

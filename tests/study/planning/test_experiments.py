@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from study.planning import members as plan
 from study.config.command_line import compose, expanded, option_names
-from study.costs.dry_run import describe
 from study.config.parse import study_config
+from study.costs.dry_run import describe
+from study.planning.members import plan_members, plan_teachers
 from trainables.data import data_shape
 from trainables.models import count
 from trainables.specs import PrunedSpec
@@ -48,16 +48,16 @@ def test_every_experiment_is_here() -> None:
 def test_the_miniature_composes(name: str) -> None:
     config = config_of(name, "scale=tiny")
     assert isinstance(config.student, PrunedSpec)
-    assert config.student.teacher in plan.teachers(config)
+    assert config.student.teacher in plan_teachers(config)
     assert config.train.steps <= 4
-    assert len(plan.members(config)) <= 20
+    assert len(plan_members(config)) <= 20
 
 
 @pytest.mark.parametrize("name", DATA)
 def test_the_paper_scale_composes_with_the_papers_models(name: str) -> None:
     config = config_of(name, "data=generated", "data.num_images=4", *DATA[name], "dry_run=true")
     shape = data_shape(config.data)
-    for spec in plan.teachers(config):
+    for spec in plan_teachers(config):
         size = count(spec.model, shape)
         if spec.name in PARAMS:
             assert size.params / 1e6 == pytest.approx(PARAMS[spec.name], rel=0.01)

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from study.planning import members as plan
 from study.config.command_line import compose
-from study.config.study import StudyConfig
 from study.config.parse import study_config
+from study.config.study import StudyConfig
+from study.execution.schedule import share_out
+from study.planning.members import Pack, plan_members, plan_packs, unfinished
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def config() -> StudyConfig:
 
 
 def test_default_study_has_every_cell_and_one_reference_per_seed(config: StudyConfig) -> None:
-    members = plan.members(config)
+    members = plan_members(config)
     assert len(members) == len({member.run_id for member in members}) == 110
     without_teacher = [member for member in members if member.teacher is None]
     reference = [("diffusion_only", seed) for seed in range(5)]
@@ -33,7 +34,7 @@ def test_default_study_reaches_a_gap_of_sixty(config: StudyConfig) -> None:
 
 
 def test_run_id_follows_from_what_a_run_is(config: StudyConfig) -> None:
-    member = plan.members(config)[0]
+    member = plan_members(config)[0]
     assert replace(member, seed=7).run_id != member.run_id
     assert replace(member, train=replace(member.train, steps=9)).run_id != member.run_id
     other = replace(member, evaluation=replace(member.evaluation, num_images=99))
@@ -48,8 +49,8 @@ def test_run_id_follows_from_what_a_run_is(config: StudyConfig) -> None:
 def test_packs_hold_every_member_once_and_one_teacher_and_seed_each(
     config: StudyConfig, max_members: int | None, num_packs: int
 ) -> None:
-    members = plan.members(config)
-    packs = plan.packs(members, max_members)
+    members = plan_members(config)
+    packs = plan_packs(members, max_members)
     assert len(packs) == len({pack.pack_id for pack in packs}) == num_packs
     assert sorted(m.run_id for pack in packs for m in pack.members) == sorted(m.run_id for m in members)
     for pack in packs:
@@ -58,22 +59,22 @@ def test_packs_hold_every_member_once_and_one_teacher_and_seed_each(
 
 
 def test_an_unfinished_pack_keeps_its_id(config: StudyConfig) -> None:
-    packs = plan.packs(plan.members(config), None)
+    packs = plan_packs(plan_members(config), None)
     first, second = packs[0], packs[1]
     finished = {first.members[1].run_id, *(member.run_id for member in second.members)}
-    left = plan.unfinished(packs, finished)
+    left = unfinished(packs, finished)
     assert [pack.pack_id for pack in left] == [first.pack_id, *(pack.pack_id for pack in packs[2:])]
     assert left[0].members == (first.members[0], *first.members[2:])
 
 
 @pytest.mark.parametrize("num_shares", [1, 2, 3, 7, 50])
 def test_shares_end_together(config: StudyConfig, num_shares: int) -> None:
-    packs = plan.packs(plan.members(config), None)
+    packs = plan_packs(plan_members(config), None)
 
-    def seconds(pack: plan.Pack) -> float:
+    def seconds(pack: Pack) -> float:
         return 10.0 if pack.teacher and pack.teacher.name == "unet_160" else 4.0
 
-    shares = plan.shares(packs, num_shares, seconds)
+    shares = share_out(packs, num_shares, seconds)
     assert sorted(pack.pack_id for share in shares for pack in share) == sorted(pack.pack_id for pack in packs)
     assert len(shares) == min(num_shares, len(packs))
     lengths = [sum(map(seconds, share)) for share in shares]
@@ -83,12 +84,12 @@ def test_shares_end_together(config: StudyConfig, num_shares: int) -> None:
 
 
 def test_plan_is_the_same_in_any_order(config: StudyConfig) -> None:
-    members = plan.members(config)
-    forward, backward = plan.packs(members, 2), plan.packs(reversed(members), 2)
+    members = plan_members(config)
+    forward, backward = plan_packs(members, 2), plan_packs(reversed(members), 2)
     assert [pack.pack_id for pack in forward] == [pack.pack_id for pack in backward]
 
 
 def test_the_largest_teacher_is_first(config: StudyConfig) -> None:
-    first = plan.packs(plan.members(config), None)[0]
+    first = plan_packs(plan_members(config), None)[0]
     assert first.teacher is not None
     assert first.teacher.name == "unet_160"

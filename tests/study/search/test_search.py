@@ -16,14 +16,14 @@ from tuned_study import DEFAULT, finish, outcome, tuned_config
 from analysis.records.rows import read_runs
 from analysis.results.searches import override_line, read_arms
 from study.config.command_line import compose
+from study.config.parse import study_config
+from study.execution.round_packs import RoundPacks
+from study.planning.arms import recipe_settings
+from study.planning.members import plan_members as grid_members
 from study.search.confirm import confirm_members, confirm_phases, recipe_members
 from study.search.ledger import ledger, protocol_id, write_ledgers
 from study.search.outcomes import Outcome
-from study.config.parse import study_config
-from study.planning.members import members as grid_members
-from study.execution.round_packs import RoundPacks
 from study.search.rounds import TeacherSearch, make_searches
-from study.planning.arms import recipe_settings
 from trainables.specs import Member
 
 

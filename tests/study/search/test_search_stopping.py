@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from tuned_study import finish, outcome, tuned_config
 
-from study.search.confirm import confirm_phases
-from study.directory.layout import folders
-from study.search.outcomes import Outcome
-from study.planning.members import members as grid_members
-from study.search.early_stopping import make_rungs
-from study.search.rounds import make_searches
-from study.execution.record_sink import RecordSink
 from study.config.tuning import EarlyStopping
+from study.directory.layout import folders
+from study.execution.record_sink import RecordSink
+from study.planning.members import plan_members as grid_members
+from study.search.confirm import confirm_phases
+from study.search.early_stopping import make_rungs
+from study.search.outcomes import Outcome
+from study.search.rounds import make_searches
 from trainables.models import Size
 from trainables.training.pack import MemberResult
 

@@ -14,13 +14,13 @@ from analysis.records.rows import write_run
 from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, terminal_status
 from study import status
 from study.config.command_line import compose
-from study.directory.lease import holder, lease
-from study.watching.events import EventLog, log_dir
 from study.config.parse import study_config, write_study_yaml
-from study.planning.members import members, packs
+from study.directory.lease import holder, lease
+from study.planning.members import plan_members, plan_packs
+from study.search.replay import known_members
 from study.search.rounds import make_searches
+from study.watching.events import EventLog, log_dir
 from study.watching.find_status import find_standing, planned_study
-from study.execution.run_search import known_members
 from trainables.specs import Member
 
 GRID = ("teachers=[unet_16]", "methods=[out_kd,diffusion_only]", "seeds=[0,1]", "train.steps=200")
@@ -30,7 +30,7 @@ def make_study(study_dir: Path, *overrides: str) -> list[Member]:
     cfg = compose("config", [f"study_dir={study_dir}", *overrides])
     write_study_yaml(cfg, study_dir)
     config = study_config(cfg)
-    return [] if config.tuning else members(config)
+    return [] if config.tuning else plan_members(config)
 
 
 def finish(study_dir: Path, one: Member, fid: float | None = 40.0, **columns: Any) -> None:
@@ -93,7 +93,7 @@ def test_beside_a_sweep(tmp_path: Path) -> None:
     log("sweep_started")
     running, other = planned[1], planned[2]
     assert running.teacher
-    (pack,) = [pack for pack in packs(planned, None) if running in pack.members]
+    (pack,) = [pack for pack in plan_packs(planned, None) if running in pack.members]
     log("pack_started", pack_id=pack.pack_id, teacher="unet_16", seeds=[1], steps=200, run_ids=[running.run_id])
     (tmp_path / "checkpoints" / pack.pack_id / "step-00000150").mkdir(parents=True)
     log("member_failed", run_id=running.run_id, attempt=1, final=False, error="Traceback\n  line\nKeyError: 'x'\n")
@@ -114,7 +114,7 @@ def test_beside_a_sweep(tmp_path: Path) -> None:
 def test_a_tuned_study_replays_the_search_and_writes_nothing(tmp_path: Path) -> None:
     make_study(tmp_path, *SMALL, "protocol.methods=[out_kd]", "teachers=[unet_64]")
     study = planned_study(tmp_path)
-    tuning = study.config.study.tuning
+    tuning = study.config.tuning
     assert tuning is not None
     first_round = tuning.trials_per_round * len(tuning.search_seeds)
     everything = tuning.num_trials * len(tuning.search_seeds) + 2 * len(tuning.confirm_seeds)

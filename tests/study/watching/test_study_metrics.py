@@ -9,12 +9,13 @@ import pytest
 from tiny_record import make_record
 
 from analysis.records.rows import compact_runs, write_run
-from study import metrics, plan
-from study.watching.study_metrics import Census
 from study.config.command_line import compose
-from study.watching.prometheus import PackMetrics
 from study.config.parse import study_config
-from study.planning.members import members, packs
+from study.planning.members import plan_members, plan_packs
+from study.watching import prometheus
+from study.watching.prometheus import PackMetrics
+from study.watching.study_metrics import Census
+from trainables.specs import Member
 from trainables.training.watch import MemberSight, Sight
 
 Recorded = dict[str, dict[frozenset[tuple[str, str]], float]]
@@ -26,7 +27,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     values: Recorded = defaultdict(dict)
 
     def gauge(name: str, keys: tuple[str, ...]) -> Any:
-        assert name in metrics._DESCRIPTIONS
+        assert name in prometheus._DESCRIPTIONS
         return SimpleNamespace(set=lambda value, tags: values[name].update({frozenset(tags.items()): value}))
 
     def counter(name: str, keys: tuple[str, ...]) -> Any:
@@ -36,21 +37,21 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
         return SimpleNamespace(inc=inc)
 
-    monkeypatch.setattr(metrics, "_gauge", gauge)
-    monkeypatch.setattr(metrics, "_counter", counter)
+    monkeypatch.setattr(prometheus, "_gauge", gauge)
+    monkeypatch.setattr(prometheus, "_counter", counter)
     return values
 
 
 @pytest.fixture(scope="module")
-def planned() -> list[plan.Member]:
-    return members(study_config(compose("config", ["teachers=[unet_16]", "methods=[diffusion_only,out_kd,lift]"])))
+def planned() -> list[Member]:
+    return plan_members(study_config(compose("config", ["teachers=[unet_16]", "methods=[diffusion_only,out_kd,lift]"])))
 
 
 def tags(**values: str) -> frozenset[tuple[str, str]]:
     return frozenset({"study": "digits", "teacher": "unet_16", **values}.items())
 
 
-def test_a_worker_says_means_of_a_method_and_counts(recorded: Recorded, planned: list[plan.Member]) -> None:
+def test_a_worker_says_means_of_a_method_and_counts(recorded: Recorded, planned: list[Member]) -> None:
     lifts = [member for member in planned if member.method.name == "lift"][:2]
     points = [{"loss": 2.0, "gate": 0.5, "loss_out": 1.0}, {"loss": 4.0, "gate": 0.0, "loss_out": float("nan")}]
     sight = Sight([MemberSight(one, 10, point) for one, point in zip(lifts, points, strict=True)], 3.0, 1.5)
@@ -62,10 +63,8 @@ def test_a_worker_says_means_of_a_method_and_counts(recorded: Recorded, planned:
     assert recorded["teacher_seconds"][tags()] / recorded["training_seconds"][tags()] == 0.5
 
 
-def test_the_sweep_says_what_became_of_every_member(
-    recorded: Recorded, planned: list[plan.Member], tmp_path: Path
-) -> None:
-    found = packs(planned, None)
+def test_the_sweep_says_what_became_of_every_member(recorded: Recorded, planned: list[Member], tmp_path: Path) -> None:
+    found = plan_packs(planned, None)
     census = Census("digits", tmp_path, None)
     census.plan(found)
     census.show(set())
@@ -91,7 +90,7 @@ def test_the_sweep_says_what_became_of_every_member(
     assert len(recorded["members"]) == 3 * 4  # methods by states that there were: no run_id, no seed
 
 
-def test_rows_are_read_once(planned: list[plan.Member], recorded: Recorded, tmp_path: Path) -> None:
+def test_rows_are_read_once(planned: list[Member], recorded: Recorded, tmp_path: Path) -> None:
     census = Census("digits", tmp_path, None)
     write_run(tmp_path, make_record("0" * 16))
     census.show(set())

@@ -8,14 +8,14 @@ import torch
 from family_models import CONDITIONAL_UNET, data_for
 from tiny import SHAPE, member, teacher_spec, train_spec, unet
 
-from trainables.models.saved import TrainedStudent
 from trainables.data.digits import Digits
 from trainables.data.trajectories import NUM_DENOISING_STEPS, POOL_BATCHES, TrajectoryStream
 from trainables.models import build_model
-from trainables.training.pack import Progress, train_pack
+from trainables.models.saved import TrainedStudent
 from trainables.process import PIXEL
 from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.pack import Progress, train_pack
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,14 @@ from PIL import Image
 from trainables.data.dataset import to_uint8
 from trainables.data.digits import Digits
 from trainables.evaluation.extractors import make_extractor
-from trainables.evaluation.fidelity import METRICS, Features, compute_metrics, image_features, load_features, save_features
+from trainables.evaluation.fidelity import (
+    METRICS,
+    Features,
+    compute_metrics,
+    image_features,
+    load_features,
+    save_features,
+)
 
 EXTRACTOR = "digits-cnn-v1"
 TORCH_FIDELITY_KEYS = {

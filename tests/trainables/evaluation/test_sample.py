@@ -7,8 +7,8 @@ from torch import nn
 
 import trainables.torchvision_ops  # noqa: F401  (before diffusers)
 from trainables.data import Dataset
-from trainables.process import PIXEL
 from trainables.evaluation.sample import micro_batch_size, sample_images
+from trainables.process import PIXEL
 from trainables.seeds import derived_generator
 
 SHAPE = (1, 8, 8)

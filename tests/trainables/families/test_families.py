@@ -8,16 +8,16 @@ import torch
 from family_models import ALL, CONDITIONAL_UNET, DIT, MMDIT, UNET, data_for
 from tiny import evaluation_spec, member, train_spec
 
-from trainables.models.saved import save_model
+from trainables.evaluation.sample import sample_images
 from trainables.families import family_of, predict, split_variance
 from trainables.losses.features import feature_names
 from trainables.models import build_model, count, count_model, example_inputs, load_model
-from trainables.training.pack import Progress, train_pack
+from trainables.models.digest import weights_digest
+from trainables.models.saved import save_model
 from trainables.process import FLOW, PIXEL, Process
 from trainables.ranks import Ranks
-from trainables.evaluation.sample import sample_images
 from trainables.specs import ModelSpec
-from trainables.training.trainee import weights_digest
+from trainables.training.pack import Progress, train_pack
 
 SPECS = pytest.mark.parametrize("spec", ALL.values(), ids=ALL)
 

@@ -25,10 +25,10 @@ from diffusers import (
 )
 from family_models import CONDITIONAL_UNET, DIT, MMDIT, UNET, data_for
 
-from trainables.models.saved import save_model
 from trainables.models import build_model
+from trainables.models.digest import weights_digest
+from trainables.models.saved import save_model
 from trainables.specs import ModelSpec
-from trainables.training.trainee import weights_digest
 
 
 def vae(**config: Any) -> AutoencoderKL:

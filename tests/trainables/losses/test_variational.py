@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from trainables.process import PIXEL
 from trainables.losses.variational import variational_loss
+from trainables.process import PIXEL
 
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ABAR = (1 - BETAS).cumprod(0)

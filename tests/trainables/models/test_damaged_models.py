@@ -8,11 +8,13 @@ import pytest
 from tiny import evaluation_spec, member, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
-from trainables.models.saved import load_student
 from trainables.damage import set_aside
 from trainables.evaluation.fidelity import load_features
-from trainables.training.pack import Folders, MemberResult, run_pack
-from trainables.training.teachers import check_teacher, find_teacher, make_teacher
+from trainables.folders import Folders
+from trainables.models.saved import load_student
+from trainables.models.teachers import check_teacher, find_teacher
+from trainables.training.pack import MemberResult, run_pack
+from trainables.training.teachers import make_teacher
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MEMBER = member("diffusion_only", train=train_spec(steps=2))

@@ -8,9 +8,9 @@ import safetensors.torch
 import torch
 from tiny import SHAPE, unet
 
-from trainables.models.saved import TrainedStudent, load_student, save_student
 from trainables.models import build_model
-from trainables.training.trainee import weights_digest
+from trainables.models.digest import weights_digest
+from trainables.models.saved import TrainedStudent, load_student, save_student
 
 CURVE = [{"step": 0, "loss": 2.5}, {"step": 5, "loss": 1.25}]
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -9,14 +9,14 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 from family_models import CONDITIONAL_UNET, DIT, MMDIT, UNET, data_for
 from torch import nn
 
-from trainables.models.saved import save_model
 from trainables.data import Dataset
 from trainables.families import predict
 from trainables.models import build_model, count_model, load_model
+from trainables.models.digest import weights_digest
+from trainables.models.saved import save_model
 from trainables.process import FLOW, PIXEL, Process
 from trainables.pruning import check_settings, prune
 from trainables.specs import ModelSpec
-from trainables.training.trainee import weights_digest
 
 WIDE = ModelSpec(
     name="wide",

@@ -11,15 +11,17 @@ import torch
 from tiny import SHAPE, evaluation_spec, member, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
-from trainables import pack, resume
-from trainables.models.saved import TrainedStudent
 from trainables.data.digits import Digits
+from trainables.folders import Folders
 from trainables.losses.methods import METHODS
 from trainables.models import build_model
-from trainables.training.pack import Folders, MemberResult, Progress, run_pack, train_pack
+from trainables.models.saved import TrainedStudent
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints, is_complete
 from trainables.specs import Member, Rung
+from trainables.training import checkpoints as checkpoints_module
+from trainables.training import pack
+from trainables.training.checkpoints import Checkpoints, is_complete
+from trainables.training.pack import MemberResult, Progress, run_pack, train_pack
 from trainables.training.teachers import make_teacher
 
 TRAIN = train_spec(steps=4, batch_size=4, lr_schedule="cosine")
@@ -139,9 +141,9 @@ def test_a_checkpoint_that_lacks_a_member_is_of_no_use_and_removed(tmp_path: Pat
 def test_a_checkpoint_of_other_conditions_is_of_no_use(
     condition: str, other: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conditions = resume._conditions
+    conditions = checkpoints_module._conditions
     with monkeypatch.context() as patched:
-        patched.setattr(resume, "_conditions", lambda *args: {**conditions(*args), condition: other})
+        patched.setattr(checkpoints_module, "_conditions", lambda *args: {**conditions(*args), condition: other})
         checkpoints = interrupted(PAIR[:1], tmp_path / "pack")
     assert train(PAIR[:1], checkpoints)[1] == [1, 2, 3, 4]
 
@@ -204,9 +206,9 @@ def test_whoever_asks_is_told_of_every_checkpoint(tmp_path: Path) -> None:
 
 
 def test_run_ids_tell_whose_state_a_folder_holds(tmp_path: Path) -> None:
-    assert resume.run_ids(tmp_path / "pack") is None
+    assert checkpoints_module.run_ids(tmp_path / "pack") is None
     interrupted(PAIR, tmp_path / "pack")
-    assert resume.run_ids(tmp_path / "pack") == {one.run_id for one in PAIR}
+    assert checkpoints_module.run_ids(tmp_path / "pack") == {one.run_id for one in PAIR}
 
 
 @pytest.fixture(scope="module")

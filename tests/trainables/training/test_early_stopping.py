@@ -8,15 +8,15 @@ import torch
 from tiny import SHAPE, member, teacher_spec, unet
 from tiny import folders as folders_in
 
-from trainables.models.saved import TrainedStudent, load_student
 from trainables.data.digits import Digits
 from trainables.models import build_model
-from trainables.training.pack import MemberResult, run_pack, train_pack
-from trainables.training.pack import Progress as NoProgress
+from trainables.models.digest import weights_digest
+from trainables.models.saved import TrainedStudent, load_student
 from trainables.ranks import Ranks
 from trainables.specs import Member, Rung
+from trainables.training.pack import MemberResult, run_pack, train_pack
+from trainables.training.pack import Progress as NoProgress
 from trainables.training.teachers import make_teacher
-from trainables.training.trainee import weights_digest
 
 MATES = (member("out_feat_kd"), member("lift_place_feat"), member("out_kd", seed=1))
 

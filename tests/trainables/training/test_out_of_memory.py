@@ -9,14 +9,15 @@ import torch
 from tiny import evaluation_spec, member, teacher_spec, train_spec
 from tiny import folders as folders_in
 
-from trainables.training import pack
+from trainables.folders import Folders
 from trainables.models.saved import TrainedStudent
-from trainables.training.failures import DoesNotFitError, MemberError
-from trainables.training.pack import Folders, MemberResult, run_pack
-from trainables.training.out_of_memory import split, train_in_parts
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
 from trainables.specs import Member
+from trainables.training import pack
+from trainables.training.checkpoints import Checkpoints
+from trainables.training.failures import DoesNotFitError, MemberError
+from trainables.training.out_of_memory import split, train_in_parts
+from trainables.training.pack import MemberResult, run_pack
 from trainables.training.teachers import make_teacher
 
 TRAIN = train_spec(steps=2, batch_size=4)

@@ -11,15 +11,17 @@ import torch
 from tiny import SHAPE, evaluation_spec, member, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
-from trainables.training import pack
-from trainables.models.saved import TrainedStudent, load_student
 from trainables.data.digits import Digits
+from trainables.folders import Folders
 from trainables.models import build_model
-from trainables.training.pack import Folders, MemberResult, Progress, check_pack, run_pack, train_pack
+from trainables.models.digest import weights_digest
+from trainables.models.saved import TrainedStudent, load_student
 from trainables.ranks import Ranks
 from trainables.specs import Member
+from trainables.training import pack
+from trainables.training.pack import MemberResult, Progress, check_pack, run_pack, train_pack
 from trainables.training.teachers import make_teacher
-from trainables.training.trainee import Trainee, weights_digest
+from trainables.training.trainee import Trainee
 
 METRICS = {"fid", "is_mean", "kid", "precision_", "recall"}
 

@@ -10,11 +10,12 @@ import torch
 from tiny import SHAPE, evaluation_spec, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
-from trainables.training import teachers
+from trainables.folders import Folders
 from trainables.models import count, load_model
-from trainables.training.pack import Folders
+from trainables.models.teachers import find_teacher
 from trainables.specs import EvaluationSpec, TeacherSpec
-from trainables.training.teachers import find_teacher, make_teacher
+from trainables.training import teachers
+from trainables.training.teachers import make_teacher
 
 
 @pytest.fixture

@@ -13,15 +13,16 @@ from torch import nn
 from trainables.data.digits import Digits
 from trainables.data.streams import Batch, SeedStream
 from trainables.families.unet import sub_block_names
-from trainables.training.loop import train_members
 from trainables.losses.features import Shapes, make_adapters, record_features
 from trainables.losses.objective import objective
 from trainables.models import build_model
+from trainables.models.digest import weights_digest
 from trainables.process import PIXEL
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator
 from trainables.specs import Member
-from trainables.training.trainee import Trainee, feature_shapes, flatten_parameters, learning_rate, weights_digest
+from trainables.training.loop import train_members
+from trainables.training.trainee import Trainee, feature_shapes, flatten_parameters, learning_rate
 
 CPU = torch.device("cpu")
 

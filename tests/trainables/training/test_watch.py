@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny import SHAPE, member, unet
 
-from trainables.models.saved import TrainedStudent
 from trainables.data.digits import Digits
 from trainables.models import build_model
-from trainables.training.pack import Progress, train_pack
+from trainables.models.saved import TrainedStudent
 from trainables.ranks import Ranks
+from trainables.training.pack import Progress, train_pack
 from trainables.training.watch import Sight, Watch
 
 MEMBERS = (member("diffusion_only"), member("out_kd"), member("lift_place"))

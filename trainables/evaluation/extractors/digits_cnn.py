@@ -1,10 +1,8 @@
 """`digits-cnn-v1`: the feature extractor of the embedded study, a small CNN that reads scikit-learn's 8x8 digits.
 
 Inception knows nothing of 8x8 images. This network does, and with it a FID separates good digits from bad ones without
-a download. Its weights are fixed and shipped; `python -m trainables.evaluation.extractors.train_digits_cnn` made them. FIDs of it
-compare with each other and with nothing else, so other weights are another version and need another name.
-
-Shapes: B batch.
+a download. Its weights are fixed and shipped; train_digits_cnn.py beside this file made them. FIDs of it compare with
+each other and with nothing else, so other weights are another version and need another name. Shapes: B batch.
 """
 
 import hashlib
