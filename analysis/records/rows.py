@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from analysis.records.parquet import DamagedError, read_table, write_table
 from storage import source
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATUSES = ("ok", "collapsed", "diverged")
 PHASES = ("grid", "search", "confirm", "ablation")
 _RUN_ID = re.compile(r"[0-9a-f]{16}\Z")
@@ -42,7 +42,7 @@ RUN_SCHEMA = pa.schema(
         ),  # member: JSON, hashed to run_id
         *_fields(pa.string(), "data", required=True),
         *_fields(pa.string(), "teacher teacher_id"),
-        *_fields(pa.int64(), "teacher_params teacher_macs"),
+        *_fields(pa.int64(), "teacher_seed teacher_params teacher_macs"),  # seed: of the teacher's own training
         *_fields(pa.float64(), "teacher_fid"),
         *_fields(pa.string(), "student", required=True),
         *_fields(pa.int64(), "student_params student_macs", required=True),
@@ -55,14 +55,16 @@ RUN_SCHEMA = pa.schema(
         *_fields(pa.string(), "optimiser", required=True),
         *_fields(pa.float64(), "lr ema_decay", required=True),
         *_fields(pa.string(), "precision", required=True),  # arithmetic, e.g. float32; the metric is precision_
-        *_fields(pa.float64(), "fid is_mean precision_ recall kid"),
+        *_fields(pa.float64(), "fid is_mean precision_ recall kid"),  # means over the noise seeds
+        *_fields(pa.list_(pa.float64()), "fid_by_noise_seed"),  # in the order of evaluation.noise_seeds
         *_fields(pa.int64(), "num_images", required=True),
         *_fields(pa.string(), "sampler", required=True),
         *_fields(pa.int64(), "sampler_steps", required=True),
         *_fields(pa.string(), "feature_extractor reference_split", required=True),
         *_fields(pa.float64(), "student_teacher_distance"),  # mean squared output difference per element, at the end
         *_fields(pa.int64(), "diverged_at_step"),
-        *_fields(pa.float64(), "train_seconds eval_seconds device_seconds steps_per_second peak_memory_mb"),
+        *_fields(pa.float64(), "train_seconds eval_seconds device_seconds"),
+        *_fields(pa.float64(), "steps_per_second macs_per_second peak_memory_mb"),  # MACs: of the whole pack
         *_fields(pa.string(), "weights_digest"),  # sha256 of the EMA student's tensors
         *_fields(pa.int32(), "world_size", required=True),
         *_fields(pa.string(), "device torch ray diffusers code_version"),

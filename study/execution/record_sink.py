@@ -113,6 +113,7 @@ def _identity(member: Member) -> dict[str, Any]:
         "data": member.data.name,
         "teacher": member.teacher.name if member.teacher else None,
         "teacher_id": member.teacher.teacher_id if member.teacher else None,
+        "teacher_seed": member.teacher.seed if member.teacher else None,
         "student": member.student.name,
         "method": method.name,
         **{
@@ -130,7 +131,11 @@ def _evaluation(result: MemberResult) -> dict[str, Any]:
     if result.evaluation is None:
         return {}
     metrics = {key: value if np.isfinite(value) else None for key, value in result.evaluation.metrics.items()}
-    return {**metrics, "student_teacher_distance": result.evaluation.student_teacher_distance}
+    return {
+        **metrics,
+        "fid_by_noise_seed": [metrics["fid"]],
+        "student_teacher_distance": result.evaluation.student_teacher_distance,
+    }
 
 
 def _write_samples(result: MemberResult, folder: Path) -> None:

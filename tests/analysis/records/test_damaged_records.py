@@ -136,10 +136,10 @@ def test_a_curve_of_another_member_is_named(tmp_path: Path) -> None:
 def test_a_newer_version_is_refused_by_name_and_is_not_damage(tmp_path: Path) -> None:
     path, _ = write_one(tmp_path)
     table = read_table_of(path)
-    newer = table.set_column(0, RUN_SCHEMA.field("schema_version"), pa.array([2], pa.int32()))
+    newer = table.set_column(0, RUN_SCHEMA.field("schema_version"), pa.array([3], pa.int32()))
     resign(path, newer.append_column("new", pa.array(["x"])))
     for read in (read_runs, check_records):
-        with pytest.raises(ValueError, match=r"is of schema version 2; this program reads version 1") as refused:
+        with pytest.raises(ValueError, match=r"is of schema version 3; this program reads version 2") as refused:
             read(tmp_path)
         assert not isinstance(refused.value, DamagedError)
 

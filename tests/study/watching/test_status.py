@@ -119,7 +119,7 @@ def test_a_tuned_study_replays_the_search_and_writes_nothing(tmp_path: Path) -> 
     first_round = tuning.trials_per_round * len(tuning.search_seeds)
     everything = tuning.num_trials * len(tuning.search_seeds) + 2 * len(tuning.confirm_seeds)
     assert (len(study.members), study.num_open) == (first_round, everything - first_round)
-    (search,) = make_searches(study.config.study)
+    (search,) = make_searches(study.config)
     outcomes: dict[str, Any] = {}
     while asked := search.advance(outcomes):
         for one in asked:
@@ -131,7 +131,7 @@ def test_a_tuned_study_replays_the_search_and_writes_nothing(tmp_path: Path) -> 
     searched = tuning.num_trials * len(tuning.search_seeds)
     assert (confirming.state, confirming.finished) == (STOPPED, searched)
     assert searched < confirming.planned <= everything
-    for one in known_members(study.config.study)[0]:
+    for one in known_members(study.config)[0]:
         if one.run_id not in outcomes:
             finish(tmp_path, one)
     assert standing_of(tmp_path).state == FINISHED
