@@ -16,6 +16,7 @@ from pathlib import Path
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
+from study.execution.workers import worker_group
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
@@ -39,7 +40,7 @@ class Cluster:
 def connected(config: ClusterConfig) -> Iterator[Cluster]:
     """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
     require_reachable(config)
-    environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
+    environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(worker_group(config).threads)}
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
@@ -96,7 +97,7 @@ def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> 
     nodes: the resources of each. A pack stays on one node where any node holds it whole, and spans nodes where none
     does. Raises ValueError, with what is asked for and what there is, when it can never be placed.
     """
-    need = _worker_resources(config)
+    need = worker_group(config).resources
     workers = [min(_holds(node.get(kind, 0.0), kind, amount) for kind, amount in need.items()) for node in nodes]
     whole = sum(number // config.num_workers for number in workers)
     number = whole or sum(workers) // config.num_workers
@@ -127,11 +128,6 @@ def require_outlives_job(study_dir: Path, address: str) -> None:
         )
     if address == LOCAL:
         raise ValueError(f"cluster.address must be auto in a Ray job, which runs on its cluster, but got {address!r}")
-
-
-def _worker_resources(config: ClusterConfig) -> dict[str, float]:
-    need = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker, "memory": config.memory_gb_per_worker * 1e9}
-    return {kind: amount for kind, amount in need.items() if amount > 0}
 
 
 def _describe(resources: Mapping[str, float]) -> str:
