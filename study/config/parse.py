@@ -8,10 +8,9 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from storage import location, new_file
-from study.config.command_line import one_line, option_config, require_study
+from study.config.command_line import one_line, option_config, plain, require_study
 from study.config.models import make_student_spec, make_teacher_spec
 from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
@@ -31,7 +30,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
 
     Raises ValueError naming the key, the value and what is allowed.
     """
-    raw = _plain(cfg)
+    raw = plain(cfg)
     check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
     data = make_data(mapping(raw, "data"))
     shape = data_shape(data)
@@ -88,7 +87,7 @@ def _require_readable(data: Dataset, extractor: str) -> None:
 def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
     """Writes the resolved config as study.yaml, for people and study.status; no sweep reads it back."""
     with new_file(study_dir / "study.yaml") as file:
-        file.write(yaml.safe_dump(_plain(cfg), sort_keys=False).encode())
+        file.write(yaml.safe_dump(plain(cfg), sort_keys=False).encode())
 
 
 def read_study_yaml(study_dir: Path) -> StudyConfig:
@@ -107,15 +106,6 @@ def read_study_yaml(study_dir: Path) -> StudyConfig:
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
     return study_config(cfg)
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    try:
-        raw: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{error.full_key or 'the config'}: {one_line(error)}") from error
-    assert isinstance(raw, dict)
-    return raw
 
 
 def _train(raw: Raw, key: str) -> TrainSpec:

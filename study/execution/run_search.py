@@ -17,7 +17,7 @@ from study.search.ledger import write_ledgers
 from study.search.replay import current_outcomes, unconfirmed, wanted_phases
 from study.search.rounds import TeacherSearch
 from study.watching.count import StudyCount
-from study.watching.progress_bar import bar
+from study.watching.progress_bar import bar, describe_teachers
 from study.watching.study_metrics import StudyMetrics
 from trainables.specs import TeacherSpec
 
@@ -61,8 +61,7 @@ def _run_search(
     packs: list[Pack] = []  # that were begun
 
     def describe(count: StudyCount) -> tuple[int, str]:
-        made = f"teachers {len(teachers.specs) - teachers.num_running}/{len(teachers.specs)}, "
-        return len(count.rows) - before, f"{made if teachers.specs else ''}searching"
+        return len(count.rows) - before, f"{describe_teachers(teachers, count)[1]}searching"
 
     def begin(begun: Sequence[Pack]) -> None:
         packs.extend(begun)

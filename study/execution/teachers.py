@@ -14,7 +14,7 @@ from study.execution.workers import worker_group
 from study.planning.members import Pack, plan_teachers
 from study.watching.count import StudyCount
 from study.watching.progress import ProgressFiles
-from study.watching.progress_bar import bar
+from study.watching.progress_bar import bar, describe_teachers
 from trainables.data import data_shape
 from trainables.folders import Folders
 from trainables.models import count
@@ -62,6 +62,10 @@ class TeacherTasks:
         self._collect()
         return _STUDENT not in self._pending and (pack.teacher is None or pack.teacher.teacher_id not in self._pending)
 
+    def is_made(self, spec: TeacherSpec) -> bool:
+        self._collect()
+        return spec.teacher_id not in self._pending
+
     def wait(self) -> None:
         """Until all are made. Raises what made one of them fail."""
         ray.get(list(self._pending.values()))
@@ -82,10 +86,7 @@ def make_teachers(config: StudyConfig, missing: Sequence[TeacherSpec]) -> None:
     tasks = TeacherTasks(config, missing, with_student=False)
     total = sum(spec.num_steps for spec in tasks.specs)
 
-    def describe(count: StudyCount) -> tuple[int, str]:
-        return count.steps((), tasks.specs), f"teachers {len(tasks.specs) - tasks.num_running}/{len(tasks.specs)}"
-
-    with bar(StudyCount(config.study_dir), describe, total=total, unit="step"):
+    with bar(StudyCount(config.study_dir), partial(describe_teachers, tasks), total=total, unit="step"):
         tasks.wait()
 
 

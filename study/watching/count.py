@@ -15,7 +15,7 @@ from typing import Any
 from analysis.records.rows import read_new_runs
 from study.planning.members import Pack
 from study.watching.progress import Progress, read_progress
-from trainables.specs import Member, TeacherSpec
+from trainables.specs import Member
 
 RUNNING, WAITING = "running", "waiting"
 COLUMNS = (
@@ -70,10 +70,9 @@ class StudyCount:
         found.update((row["teacher"] or NO_TEACHER, row["method"], row["status"]) for row in self.rows.values())
         return found
 
-    def steps(self, packs: Sequence[Pack], teachers: Sequence[TeacherSpec]) -> int:
-        """Steps taken of these packs' members and teachers; a member with a row has taken all of its budget."""
-        taken = sum(self._steps_of(pack, member) for pack in packs for member in pack.members)
-        return taken + sum(min(self.steps_of(spec.teacher_id), spec.num_steps) for spec in teachers)
+    def member_steps(self, packs: Sequence[Pack]) -> int:
+        """Steps taken of these packs' members; a member with a row has taken all of its budget."""
+        return sum(self._steps_of(pack, member) for pack in packs for member in pack.members)
 
     def steps_of(self, name: str) -> int:
         """Steps taken of a pack or a teacher that runs; 0 where it does not."""

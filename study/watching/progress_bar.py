@@ -55,17 +55,25 @@ class Teachers(Protocol):
     @property
     def specs(self) -> Sequence[TeacherSpec]: ...
 
-    @property
-    def num_running(self) -> int: ...
+    def is_made(self, spec: TeacherSpec) -> bool: ...
+
+
+def describe_teachers(teachers: Teachers, count: StudyCount) -> tuple[int, str]:
+    """Steps taken of the teachers, and how many are made; no remark where none is missing."""
+    made = [spec for spec in teachers.specs if teachers.is_made(spec)]
+    steps = sum(
+        spec.num_steps if spec in made else min(count.steps_of(spec.teacher_id), spec.num_steps)
+        for spec in teachers.specs
+    )
+    return steps, f"teachers {len(made)}/{len(teachers.specs)}, " if teachers.specs else ""
 
 
 def describe_packs(packs: Sequence[Pack], teachers: Teachers | None, count: StudyCount) -> tuple[int, str]:
     """Steps taken of members and teachers, and how many packs, members and teachers are finished."""
-    made = teachers.specs if teachers else ()
+    teacher_steps, remark = describe_teachers(teachers, count) if teachers else (0, "")
     num_members = sum(member.run_id in count.rows for pack in packs for member in pack.members)
-    remark = f"teachers {len(made) - teachers.num_running}/{len(made)}, " if teachers and made else ""
     return (
-        count.steps(packs, made),
+        teacher_steps + count.member_steps(packs),
         f"{remark}packs {count.pack_states(packs)['done']}/{len(packs)},"
         f" members {num_members}/{sum(len(pack.members) for pack in packs)}",
     )
