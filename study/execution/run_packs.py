@@ -26,11 +26,11 @@ from study.execution.teachers import TeacherTasks
 from study.execution.trial import run_trial
 from study.execution.workers import worker_group
 from study.planning.members import Pack
-from study.watching.count import StudyCount
 from study.watching.events import EventLog, log_dir
 from study.watching.progress import ProgressFiles
 from study.watching.progress_bar import bar, describe_packs
 from study.watching.prometheus import PackMetrics
+from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.ray_train import PackJob
 from trainables.specs import Member, TeacherSpec, content_id

@@ -16,8 +16,8 @@ from study.planning.members import Pack
 from study.search.ledger import write_ledgers
 from study.search.replay import current_outcomes, unconfirmed, wanted_phases
 from study.search.rounds import TeacherSearch
-from study.watching.count import StudyCount
 from study.watching.progress_bar import bar, describe_teachers
+from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.specs import TeacherSpec
 

@@ -12,9 +12,9 @@ from study.directory.layout import checkpoints_dir, folders
 from study.execution.launch import NO_LIMIT, WorkerGroup
 from study.execution.workers import worker_group
 from study.planning.members import Pack, plan_teachers
-from study.watching.count import StudyCount
 from study.watching.progress import ProgressFiles
 from study.watching.progress_bar import bar, describe_teachers
+from study.watching.study_count import StudyCount
 from trainables.data import data_shape
 from trainables.folders import Folders
 from trainables.models import count

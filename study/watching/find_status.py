@@ -26,10 +26,10 @@ from study.directory.layout import folders
 from study.directory.lease import holder
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.search.replay import known_members
-from study.watching.count import RUNNING as RUNS
-from study.watching.count import WAITING, StudyCount
 from study.watching.events import read_events
 from study.watching.progress import Progress
+from study.watching.study_count import RUNNING as RUNS
+from study.watching.study_count import WAITING, StudyCount
 from trainables.models.teachers import find_teacher
 from trainables.specs import Member
 
