@@ -144,7 +144,7 @@ def _nodes() -> list[dict[str, float]]:
 
 
 class _LiveSlots:
-    """How many packs the cluster holds now: nodes that join count, nodes that left do not; looked at every 5 s."""
+    """How many packs the cluster holds now: nodes that join count, nodes that left do not; counted every 5 s."""
 
     def __init__(self, config: ClusterConfig, spans_nodes: bool) -> None:
         self._config, self._spans_nodes, self._looked, self._number = config, spans_nodes, -math.inf, 0

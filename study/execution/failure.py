@@ -29,7 +29,7 @@ def describe_failure(error: MemberFailedError, config: StudyConfig, command: str
     teacher = f", teacher {member.teacher.name}" if member.teacher else ""
     return (
         f"member {member.run_id} ({member.method.name}{teacher}, seed {member.seed}) failed twice:\n"
-        f"{str(error).rstrip()}\nit alone:\n  {command_alone(member, config, command)}"
+        f"{str(error).rstrip()}\nto run this member alone:\n  {command_alone(member, config, command)}"
     )
 
 
