@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from study.config.study import ClusterConfig, StudyConfig
 from study.directory.layout import checkpoints_dir, folders
 from study.execution.launch import NO_LIMIT
-from study.planning.members import Pack, plan_teachers
+from study.planning.members import Pack, plan_teachers, with_ancestors
 from study.watching.progress_bar import bar
 from study.watching.step_counter import make_board, report
 from trainables.data import data_shape
@@ -34,12 +34,12 @@ class TeacherTasks:
         first = {name: index - len(config.teachers_first) for index, name in enumerate(config.teachers_first)}
         self.specs = sorted(
             wanted,
-            key=lambda spec: (spec.larger is not None, first.get(spec.name, 0), -count(spec.model, shape).macs),
+            key=lambda spec: (len(with_ancestors(spec)), first.get(spec.name, 0), -count(spec.model, shape).macs),
         )
         self._pending: dict[str, ray.ObjectRef] = {}
-        for spec in self.specs:  # an assistant waits for the larger one
-            larger = self._pending.get(spec.larger.teacher_id) if spec.larger else None
-            self._pending[spec.teacher_id] = _start(spec, config, board, larger)
+        for spec in self.specs:  # one that is made from others waits for them
+            others = [self._pending[one.teacher_id] for one in spec.made_from if one.teacher_id in self._pending]
+            self._pending[spec.teacher_id] = _start(spec, config, board, others)
         self._failed = False
 
     @property
@@ -87,7 +87,8 @@ def make_initial_student(config: StudyConfig) -> None:
     """Cuts the student that all members start from, after the teacher that it is cut from is there."""
     student, cluster, found = config.student, config.cluster, folders(config.study_dir)
     assert isinstance(student, PrunedSpec)
-    make_teachers(config, [spec for spec in missing_teachers(config) if spec.teacher_id == student.teacher.teacher_id])
+    wanted = {spec.teacher_id for spec in with_ancestors(student.teacher)}
+    make_teachers(config, [spec for spec in missing_teachers(config) if spec.teacher_id in wanted])
     task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(
         make_initial
     )
@@ -99,15 +100,15 @@ def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
     return [teacher for teacher in plan_teachers(config) if find_teacher(teacher, config.evaluation, found) is None]
 
 
-def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle, larger: ray.ObjectRef | None) -> ray.ObjectRef:
+def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle, others: list[ray.ObjectRef]) -> ray.ObjectRef:
     cluster = config.cluster
     task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(_make)
     folder = checkpoints_dir(config.study_dir) / spec.teacher_id
     return task.remote(
-        larger,
         spec,
         config.evaluation,
         folders(config.study_dir),
+        *others,
         cluster=cluster,
         checkpoints=Checkpoints(folder, config.checkpoint_every_steps),
         report=partial(report, board, spec.teacher_id),
@@ -115,11 +116,10 @@ def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle, larger: r
 
 
 def _make(
-    _larger: None,  # Ray begins when it is there
     spec: TeacherSpec,
     evaluation: EvaluationSpec,
     where: Folders,
-    *,
+    *_others: None,  # Ray begins when they are there
     cluster: ClusterConfig,
     checkpoints: Checkpoints,
     report: Callable[[int], None],

@@ -63,7 +63,9 @@ def test_a_teacher_of_double_precision_is_kept_and_found_as_such(folders: Folder
     spec = small_teacher(precision="float64")
     make_teacher(spec, evaluation_spec(), folders)
     assert find_teacher(spec, evaluation_spec(), folders) is not None
-    tensors = safetensors.torch.load_file(folders.teachers / spec.teacher_id / "diffusion_pytorch_model.safetensors")
+    tensors = safetensors.torch.load_file(
+        folders.teachers / spec.teacher_id / "unet" / "diffusion_pytorch_model.safetensors"
+    )
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float64}
 
 
@@ -74,7 +76,7 @@ def test_changed_weights_are_named(folders: Folders) -> None:
     model = load_model(folder)
     with torch.no_grad():
         model.conv_out.bias += 1
-    model.save_pretrained(folder)
+    model.save_pretrained(folder / "unet")
     with pytest.raises(ValueError, match=f"{folder}/.* is damaged"):
         make_teacher(spec, evaluation_spec(sampler_steps=3), folders)
 
