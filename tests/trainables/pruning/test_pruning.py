@@ -1,5 +1,6 @@
 """Students cut from a teacher: what is left, with which weights, and that it is a model like any other."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,11 +255,8 @@ def test_settings_are_told_in_full_and_by_the_key_of_their_entry() -> None:
 )
 def test_the_architecture_is_known_before_anything_is_there(spec: ModelSpec, settings: dict[str, Any]) -> None:
     data = data_for(CONDITIONAL_UNET if spec is DEEP else spec)
-    spec = (
-        ModelSpec(name=spec.name, model_class=spec.model_class, config={**spec.config, "num_layers": 4})
-        if spec is not DEEP
-        else spec
-    )
+    if spec is not DEEP:
+        spec = replace(spec, config={**spec.config, "num_layers": 4})
     process = Process(scheduler=FLOW, config={}) if spec.model_class.startswith("SD3") else PIXEL
     student = prune(teacher_of(spec, data), settings, data=data, process=process)
     empty = prune_shape(build_model(spec, data.shape, seed=0, device="meta"), settings, data.shape)
