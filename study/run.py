@@ -29,6 +29,7 @@ from study.planning.arms import planned_packs
 from study.planning.members import Pack, plan_members, plan_packs, unfinished
 from study.search.replay import describe_tuning, replay, tuning_is_finished
 from study.watching.events import logged_sweep
+from trainables.data.planned import Planned
 from trainables.specs import Member
 
 
@@ -39,7 +40,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
     """
     config = study_config(cfg)
     if cfg.dry_run:
-        print(f"{_describe_plan(config)}\n{describe(config)}")
+        print(f"{_describe_plan(config)}\n{describe(config)}{_wanted_data(config)}")
         return 0
     require_outlives_job(config.study_dir, config.cluster.address)
     if is_damaged(config.study_dir) or not _is_finished(config):
@@ -59,6 +60,11 @@ def run_study(cfg: DictConfig, command: str) -> int:
     print(report.text)
     print(f"report: {report.index}")
     return 0
+
+
+def _wanted_data(config: StudyConfig) -> str:
+    """A line about data that is not there yet."""
+    return f"\n{config.data}" if isinstance(config.data, Planned) else ""
 
 
 def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
