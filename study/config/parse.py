@@ -17,7 +17,7 @@ from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
-from trainables.data import Dataset, DataShape, data_shape, load_data, make_data
+from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
