@@ -12,7 +12,7 @@ import ray
 from ray import tune
 
 from study.config.study import StudyConfig
-from study.costs.measured import Costs
+from study.costs.model import Costs, devices_per_worker
 from study.directory.layout import checkpoints_dir, folders, ray_storage
 from study.execution import ray_internals
 from study.execution.cluster import Cluster
@@ -53,6 +53,7 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
         phases=phases or {},
         collapse_fid=config.collapse_fid,
         folders=folders(config.study_dir),
+        devices_per_worker=devices_per_worker(config),
     )
 
 

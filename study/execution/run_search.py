@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.config.study import StudyConfig
-from study.costs.measured import Costs
+from study.costs.model import Costs
 from study.execution.cluster import Cluster
 from study.execution.launch import Launch
 from study.execution.round_packs import RoundPacks

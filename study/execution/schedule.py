@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from study.costs.measured import GROUP_START_SECONDS, Costs
+from study.costs.model import GROUP_START_SECONDS, Costs
 from study.planning.members import Pack
 from trainables.specs import TeacherSpec
 

@@ -23,6 +23,24 @@ _SEAL = "sha256_of_the_above"
 
 
 @dataclass(frozen=True)
+class PackSpeed:
+    """What one worker did while it trained a pack: images through the teacher and through members, and wall seconds.
+
+    The seconds hold everything between the first step's start and the last one's end (batches, losses, updates,
+    checkpoints), but not FIDs that were measured on the way.
+    """
+
+    teacher_images: int  # forward
+    member_images: int  # forward and backward, over all members
+    seconds: float
+
+    def macs_per_second(self, student_macs: int, teacher_macs: int) -> float:
+        """MACs of an image: the teacher's, and three times a member's (backward is twice forward)."""
+        macs = self.teacher_images * teacher_macs + 3 * self.member_images * student_macs
+        return macs / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True)
 class TrainedStudent:
     """The outcome of a member's training. `model` is the EMA student, None when the member diverged."""
 
@@ -33,9 +51,10 @@ class TrainedStudent:
     train_seconds: float  # this member's share of its pack's wall time
     diverged_at_step: int | None
     stopped_at_step: int | None = None  # early, at a rung; `model` is the student as it was then
+    speed: PackSpeed | None = None  # of the pack, in this worker; None where the student was trained before
 
     @classmethod
-    def from_trainee(cls, trainee: Trainee, train_seconds: float) -> "TrainedStudent":
+    def from_trainee(cls, trainee: Trainee, train_seconds: float, speed: PackSpeed | None = None) -> "TrainedStudent":
         model = trainee.ema_student() if trainee.diverged_at_step is None else None
         digest = None if model is None else weights_digest(model)
         return cls(
@@ -46,6 +65,7 @@ class TrainedStudent:
             train_seconds,
             trainee.diverged_at_step,
             trainee.stopped_at_step,
+            speed,
         )
 
 

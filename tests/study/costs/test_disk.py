@@ -21,6 +21,7 @@ from study import run, sweep
 from study.config.command_line import compose
 from study.config.parse import study_config
 from study.costs.disk import DiskNeed, estimate_disk, full_disk, require_disk
+from study.costs.model import Counts
 from study.directory.lease import lease
 from study.execution.record_sink import _write_samples
 from study.planning.members import plan_members, plan_packs
@@ -138,7 +139,8 @@ def test_the_need_grows_with_the_plan_and_what_is_kept_of_a_pack(tmp_path: Path)
 
     def need(num_slots: int = 2, missing: Sequence[TeacherSpec] = (), **changes: Any) -> DiskNeed:
         changed = replace(config, **changes)
-        return estimate_disk(changed, missing, plan_packs(plan_members(changed), None), num_slots)
+        packs = plan_packs(plan_members(changed), None)
+        return estimate_disk(changed, missing, packs, num_slots, Counts.of(changed))
 
     few, many = need(seeds=(0,)), need()
     for kind in ("students", "samples", "records"):

@@ -69,7 +69,7 @@ def test_the_dry_run_says_what_the_study_takes() -> None:
     text = describe(study_config(compose("config", ["seeds=[0,1]"])))
     assert "44 members in 8 packs of 1 to 7" in text
     assert "teacher unet_160: 3,902,401 parameters, 0.1847G MACs, 379 times the student, to be trained" in text
-    assert re.search(r"device-hours at 10 teraflops sustained\nabout \d+ MB of disk", text)
+    assert re.search(r"device-hours at 4e\+10 MACs/s a worker \(assumed of a CPU thread\)\nabout \d+ MB of disk", text)
 
 
 def test_what_a_user_gives_wins_over_the_experiment() -> None:
