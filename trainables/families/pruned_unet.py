@@ -5,7 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import (
+    ModelMixin,  # noqa: F401 (by which a pipeline sees in this module that the class below is a model)
+    UNet2DModel,
+)
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn

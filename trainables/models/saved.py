@@ -95,7 +95,8 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any],
     """Saves a model as its pipeline's folder and a JSON file of facts, atomically; an existing folder stays.
 
     model_index.json, unet/ or transformer/, scheduler/: what `from_pretrained` of diffusers' pipelines reads. One that
-    decodes latents or reads text is given its autoencoder and encoders there: `from_pretrained(folder, vae=...)`.
+    decodes latents or reads text is given its autoencoder and encoders there: `from_pretrained(folder, vae=...)`. For a
+    pruned U-Net, whose class is not diffusers' own, `import trainables.families.pruned_unet` comes before.
     """
     if is_there(folder, facts_name):
         return
@@ -110,7 +111,7 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any],
 
 
 def _model_index(family: Family, process: Process) -> dict[str, Any]:
-    """What says to diffusers which pipeline this is; a class that is not its own, it imports from here."""
+    """What says to diffusers which pipeline this is, and of which classes."""
     model_class = family.model_class
     library = "diffusers" if model_class.__module__.startswith("diffusers.") else model_class.__module__
     return {

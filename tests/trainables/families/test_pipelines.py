@@ -131,7 +131,7 @@ def test_the_folder_of_a_student_is_a_teachers_too(tmp_path: Path) -> None:
 
 SAMPLE = """
 import sys
-import trainables
+import trainables.families.pruned_unet
 from diffusers import DDPMPipeline
 pipeline = DDPMPipeline.from_pretrained(sys.argv[1])
 pipeline.set_progress_bar_config(disable=True)
@@ -139,15 +139,15 @@ print(type(pipeline.unet).__name__, pipeline(batch_size=2, num_inference_steps=2
 """
 
 
-def test_a_pruned_unet_is_found_where_this_package_is_installed(tmp_path: Path) -> None:
-    """Its class is none of diffusers', which imports it by the name that model_index.json says."""
+def test_a_pruned_unet_is_found_where_its_class_was_imported(tmp_path: Path) -> None:
+    """It is none of diffusers' own, which takes it by the name in model_index.json but imports nothing by itself."""
     data = data_for(UNET)
     settings = {"how": "diff_pruning", "ratio": 0.5, "num_steps": 1, "batch_size": 2}
     student = prune(build_model(UNET, data.shape, seed=0).eval(), settings, data=data, process=PIXEL)
     assert isinstance(student, PrunedUNet2DModel)
     folder = saved(student, tmp_path / "student", PIXEL)
     assert weights_digest(load_model(folder)) == weights_digest(student)
-    # `import trainables`: what diffusers needs beside a torch of the CPU alone (trainables/torchvision_ops.py)
-    result = subprocess.run([sys.executable, "-c", SAMPLE, str(folder)], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", SAMPLE, str(folder)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.split(maxsplit=1)[0] == "PrunedUNet2DModel"
     assert f"(2, 8, 8, {data.shape.image[0]})" in result.stdout
