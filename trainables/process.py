@@ -107,10 +107,11 @@ class Process:
 
     def clean(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The x_0 (B, C, H, W) that a prediction at timesteps t (B,) of a diffusion stands for."""
-        abar = self.alphas_cumprod.to(x_t.device)[t].view(-1, 1, 1, 1).to(x_t.dtype)
+        abar = self.alphas_cumprod.to(x_t.device)[t].view(-1, 1, 1, 1)
+        signal, spread = abar.sqrt().to(x_t.dtype), (1 - abar).sqrt().to(x_t.dtype)
         if self._scheduler.config.prediction_type == "v_prediction":
-            return abar.sqrt() * x_t - (1 - abar).sqrt() * prediction
-        return (x_t - (1 - abar).sqrt() * prediction) / abar.sqrt()
+            return signal * x_t - spread * prediction
+        return (x_t - spread * prediction) / signal
 
     def denoised(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
         """x (B, C, H, W) at earlier timesteps `to` (B,): DDIM with eta 0 (Song et al. 2021), or Euler for a flow."""
@@ -144,10 +145,15 @@ class Process:
         sigmas: torch.Tensor = self._scheduler.timesteps / self._scheduler.config.num_train_timesteps
         return sigmas.flip(0)
 
+    @property
+    def betas(self) -> torch.Tensor:
+        """beta_t (T,) of a diffusion, float64."""
+        return self._scheduler.betas.to(torch.float64)  # type: ignore[no-any-return]
+
     @cached_property
     def alphas_cumprod(self) -> torch.Tensor:
-        """abar_t (T,) of a diffusion."""
-        return self._scheduler.alphas_cumprod  # type: ignore[no-any-return]
+        """abar_t (T,) of a diffusion, float64: of 1 - abar_t, diffusers' float32 has three digits where t is small."""
+        return (1 - self.betas).cumprod(0)
 
 
 PIXEL = Process()

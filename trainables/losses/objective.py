@@ -73,6 +73,7 @@ def objective(
     teacher_features: Sequence[torch.Tensor] = (),
     adapters: Sequence[torch.Tensor] = (),
     variational: torch.Tensor | None = None,
+    variational_to_teacher: torch.Tensor | None = None,
     progress: float = 0.0,
     rank_mean: RankMean | None = None,
 ) -> Terms:
@@ -80,7 +81,8 @@ def objective(
 
     output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise), None where there
     is no data to ask for it; teacher_output: same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i),
-    with an adapter each where the loss takes them. variational: the term of a learned variance, a part of L_diff.
+    with an adapter each where the loss takes them. variational: the term of a learned variance, a part of L_diff;
+    variational_to_teacher: that towards the teacher's variance, a part of L_output.
     progress and rank_mean as in `lift_place_terms`; lambda_feat may fall with progress.
     """
     loss, loss_diff = output.new_zeros(()), None
@@ -95,7 +97,7 @@ def objective(
         if isinstance(result, LiftPlaceTerms):
             gate, slope_error, intercept_error = result.gate, result.slope_error, result.intercept_error
             result = result.loss
-        loss_out = result
+        loss_out = result if variational_to_teacher is None else result + variational_to_teacher
         assert method.lambda_out is not None
         loss = loss + method.lambda_out * loss_out
     if method.feature != "none":
