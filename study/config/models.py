@@ -40,6 +40,7 @@ def make_teacher_spec(entry: Any, raw: Raw, data: DataSpec, process: Process) ->
     """
     train = make(TrainSpec, "teacher_train", mapping(raw, "teacher_train"), key="teacher_train")
     require_choice("teacher_train.inputs", train.inputs, ("real",))
+    require_choice("teacher_train.diffusion_loss", train.diffusion_loss, ("matching",))
     seed = raw["teacher_seed"]
     require_whole("teacher_seed", seed, 0)
     key, settings = "teachers", entry

@@ -83,7 +83,7 @@ def _pack_flops(config: StudyConfig, pack: Pack, shape: DataShape, student: Size
     teacher = count(pack.teacher.model, shape).macs if pack.teacher else 0
     training = train.steps * train.batch_size * (teacher + _BACKWARD * num_members * student.macs)
     passes = evaluation.sampler_steps * (1 if evaluation.guidance == 1 else 2)
-    return 2.0 * (training + num_members * evaluation.num_images * passes * student.macs)
+    return 2.0 * (training + num_members * evaluation.num_sampled * passes * student.macs)
 
 
 def _steps_flops(config: StudyConfig, spec: TeacherSpec, shape: DataShape) -> float:

@@ -49,13 +49,13 @@ def measure_costs(config: StudyConfig) -> Costs:
     """Measures a few passes of the student and of every teacher, about a second a model."""
     batch_size, evaluation = config.train.batch_size, config.evaluation
     micro_batch = micro_batch_size(data_shape(config.data).image)
-    num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps
+    num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps * len(evaluation.noise_seeds)
     sampling = _measure(stand_in(config.student), config, micro_batch, backward=False)
     return Costs(
         {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in plan_teachers(config)},
         _LOSS_AND_UPDATE * _measure(stand_in(config.student), config, batch_size, backward=True),
         1.2 * num_passes * sampling,
-        evaluation.num_images * evaluation.sampler_steps / batch_size,
+        evaluation.num_sampled * evaluation.sampler_steps / batch_size,
     )
 
 

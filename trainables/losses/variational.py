@@ -57,6 +57,7 @@ def variational_loss(
     t: torch.Tensor,
     reduction: str,
     teacher: tuple[torch.Tensor, torch.Tensor] | None = None,
+    matching: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """L_vlb in bits per dimension; the prediction gets no gradient from it (equation 16 and what follows it).
 
@@ -64,7 +65,8 @@ def variational_loss(
     KL divergence of the true posterior and the model's, for t = 0 the negative log likelihood of x_0 in 256 levels.
     teacher: its prediction and variance; then the divergence is that of the teacher's posterior and the model's (the
     vb_kd of TinyFusion, Fang et al. 2025). Without an x_0, which only a teacher allows, that is the term of t = 0 too.
-    `sum` adds up the elements, `mean` averages them; both are averaged over the batch.
+    matching (B,): which samples count, the others being 0 in the mean over the batch; None: all. `sum` adds up the
+    elements, `mean` averages them; both are averaged over the batch.
     """
     posterior = _Posterior.at(process, t, x_t.dtype)
     mean = posterior.mean(process.clean(x_t, prediction.detach(), t), x_t)
@@ -79,7 +81,7 @@ def variational_loss(
     if x_0 is not None:
         likelihood = -_log_likelihood(x_0, mean, 0.5 * log_variance)
         losses = torch.where(t.view(-1, 1, 1, 1) == 0, likelihood, losses)
-    losses = losses / math.log(2)
+    losses = losses / math.log(2) * (1 if matching is None else matching.view(-1, 1, 1, 1))
     return losses.mean() if reduction == "mean" else losses.sum() / len(losses)
 
 
