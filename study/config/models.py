@@ -83,6 +83,7 @@ def _train(key: str, settings: Raw, raw: Raw) -> TrainSpec:
     name = f"{key}.train" if own else "teacher_train"
     train = make(TrainSpec, name, {**mapping(raw, "teacher_train"), **own}, key=name)
     require_choice(f"{name}.inputs", train.inputs, ("real",))
+    require_choice(f"{name}.diffusion_loss", train.diffusion_loss, ("matching",))
     return train
 
 

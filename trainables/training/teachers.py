@@ -15,8 +15,9 @@ from trainables.models.pretrained import fetch
 from trainables.models.saved import save_model
 from trainables.models.students import make_initial
 from trainables.models.teachers import FACTS, _read_facts, _write_facts, check_teacher, load_teacher
+from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec, Member, PrunedSpec, TeacherSpec, content_id
+from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress, train_pack
 
