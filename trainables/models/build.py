@@ -1,7 +1,9 @@
 """Builds and loads diffusers models."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,14 @@ from trainables.specs import ModelSpec
 
 def model_classes() -> tuple[str, ...]:
     return tuple(FAMILIES)
+
+
+def known_class(config: Mapping[str, Any]) -> Any:
+    """The class that a config.json says. The official DiT's on the hub are of a time when diffusers had one class for
+    all transformers.
+    """
+    legacy = config["_class_name"] == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero"
+    return "OfficialDiTTransformer2DModel" if legacy else config["_class_name"]
 
 
 def build_model(spec: ModelSpec, shape: DataShape, *, seed: int, device: str = "cpu") -> nn.Module:
@@ -42,7 +52,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
     Raises ValueError naming the folder when it does not hold such a model.
     """
     try:
-        model_class = json.loads((folder / "config.json").read_text())["_class_name"]
+        model_class = known_class(json.loads((folder / "config.json").read_text()))
         require_choice("_class_name", model_class, model_classes())
         model: nn.Module
         with local_copy(folder) as local:

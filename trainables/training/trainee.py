@@ -111,8 +111,8 @@ class Trainee:
         if log:
             self._log(step, terms, output.detach(), teacher_output)
         assert self._parameters.grad is not None
-        check: torch.Tensor = self._grad_norm + terms.loss.detach()
-        return check + self._parameters.grad[self._student_part.stop :].norm()
+        of_adapters = self._parameters.grad[self._student_part.stop :].square().sum()
+        return self._grad_norm + of_adapters + terms.loss.detach()
 
     def update(self, step: int, *, finite: bool) -> None:
         """Takes the optimiser's step and moves the EMA, or freezes the member for good."""
