@@ -11,6 +11,7 @@ from typing import Any
 
 from trainables.data import DataShape, data_shape
 from trainables.families import FAMILIES
+from trainables.models.build import known_class
 from trainables.models.count import count
 from trainables.process import DIFFUSION, FLOW, Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec
@@ -41,14 +42,15 @@ def find_pretrained(name: str, root: Path, subfolder: str | None, shape: DataSha
         config = _json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ValueError(f"teacher {name}: {folder} does not hold a diffusers model: {error}") from error
-    model_class = config.get("_class_name")
+    model_class = known_class({"_class_name": None, **config})
     if model_class not in FAMILIES:
         raise ValueError(f"teacher {name}: {folder} must hold one of {', '.join(FAMILIES)} but got a {model_class!r}")
     needed = FAMILIES[model_class].config(shape)
     for key, value in needed.items():
         if config.get(key, value) != value:
             raise ValueError(f"teacher {name}: {folder} has {key} {config[key]!r}, but the data needs {value!r}")
-    own = {key: value for key, value in config.items() if not key.startswith("_") and key not in needed}
+    taken = FAMILIES[model_class].model_class._get_init_keys(FAMILIES[model_class].model_class)
+    own = {key: value for key, value in config.items() if key in taken and key not in needed}
     spec = ModelSpec(name=name, model_class=model_class, config=own)
     pretrained = Pretrained(folder=str(folder.absolute()), digest=_digest(name, folder))
     return Found(spec, pretrained, _process(name, folder))

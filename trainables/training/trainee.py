@@ -111,9 +111,9 @@ class Trainee:
         if log:
             self._log(step, terms, output.detach(), teacher_output)
         assert self._parameters.grad is not None
-        check: torch.Tensor = self._grad_norm + terms.loss.detach()
-        adapters: torch.Tensor = self._parameters.grad[self._student_part.stop :].norm()
-        return check + adapters
+        of_adapters: torch.Tensor = self._parameters.grad[self._student_part.stop :].square().sum()
+        check: torch.Tensor = self._grad_norm + of_adapters + terms.loss.detach()
+        return check
 
     def update(self, step: int, *, finite: bool) -> None:
         """Takes the optimiser's step and moves the EMA, or freezes the member for good."""

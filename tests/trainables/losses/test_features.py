@@ -10,7 +10,7 @@ from torch import nn
 from study.benchmarks.plain_lift_place import relative_error
 from trainables.data import DataShape
 from trainables.families.family import pair_evenly
-from trainables.families.unet import pair_blocks, sub_block_names
+from trainables.families.unet import block_names, pair_blocks, sub_block_names
 from trainables.losses.features import block_loss, fitnet_loss, make_adapters, masked_loss, pair_up, record_features
 from trainables.models import build_model
 from trainables.specs import ModelSpec
@@ -178,22 +178,24 @@ def test_feature_losses_agree_with_a_plain_reading_and_finite_differences(loss: 
 
 
 def test_blocks_of_one_resolution_are_pairs_whatever_stages_the_student_lacks() -> None:
+    """The student's innermost down block has lost its downsampler: its attention is compared with the teacher's."""
+    ups = [f"up_blocks.{index}" for index in range(3)]
     teacher = [
-        "down_blocks.0",
-        "down_blocks.1",
-        "down_blocks.2",
-        "mid_block",
-        "up_blocks.0",
-        "up_blocks.1",
-        "up_blocks.2",
+        *("down_blocks.0.attentions.1", "down_blocks.0", "down_blocks.1.attentions.1", "down_blocks.1"),
+        *("down_blocks.2.resnets.1", *ups),
     ]
-    student = ["down_blocks.0", "down_blocks.1", "up_blocks.0", "up_blocks.1"]  # the innermost stage is gone
+    student = ["down_blocks.0.attentions.0", "down_blocks.0", "down_blocks.1.attentions.0", *ups[:2]]
     assert pair_blocks(student, teacher) == [
         ("down_blocks.0", "down_blocks.0"),
-        ("down_blocks.1", "down_blocks.1"),
+        ("down_blocks.1.attentions.0", "down_blocks.1.attentions.1"),
         ("up_blocks.0", "up_blocks.1"),
         ("up_blocks.1", "up_blocks.2"),
     ]
+
+
+def test_the_middle_block_is_not_compared() -> None:
+    assert block_names(unet()) == ["down_blocks.0.resnets.0", "down_blocks.0", "down_blocks.1.resnets.0",
+                                   "up_blocks.0", "up_blocks.1"]  # fmt: skip
 
 
 def test_layers_pair_up_evenly() -> None:
