@@ -17,7 +17,7 @@ from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
-from trainables.data import Dataset, DataShape, data_shape, load_data, make_data
+from trainables.data import Absent, Dataset, DataShape, data_shape, load_data, make_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
@@ -33,15 +33,17 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     """
     raw = _plain(cfg)
     check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
-    data = make_data(mapping(raw, "data"))
+    if not isinstance(raw["dry_run"], bool):
+        raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
+    data = make_data(mapping(raw, "data"), may_be_absent=raw["dry_run"])
+    if not raw["dry_run"]:
+        load_data(data)  # what is wrong with it is said before what would follow from it
     shape = data_shape(data)
     process = make(Process, "process", mapping(raw, "process"))
     evaluation = make(EvaluationSpec, "evaluation", mapping(raw, "evaluation"))
     recipe = mapping(raw, "method")
     teachers = tuple(make_teacher_spec(entry, raw, data, process) for entry in items(raw, "teachers"))
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
-    if not isinstance(raw["dry_run"], bool):
-        raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
     check_keys("pack", mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
     methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
     assistants = {method.assistant for method in methods if method.assistant}
@@ -106,7 +108,10 @@ def read_study_yaml(study_dir: Path) -> StudyConfig:
         )  # looks at nothing else
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
-    return study_config(cfg)
+    config = study_config(cfg)
+    if isinstance(config.data, Absent):
+        config.data.load()
+    return config
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

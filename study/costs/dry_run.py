@@ -11,7 +11,7 @@ from study.costs.disk import describe_bytes, estimate_disk
 from study.directory.layout import folders
 from study.planning.arms import planned_packs
 from study.planning.members import Pack, plan_members, plan_packs, plan_teachers
-from trainables.data import DataShape, data_shape
+from trainables.data import Absent, DataShape, data_shape
 from trainables.families import predict
 from trainables.models import Size, build_model, count, example_inputs
 from trainables.models.students import is_made, stand_in, student_size
@@ -35,6 +35,8 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     student = student_size(config.student, shape, found.initial)
     at_most = "" if is_made(config.student, found.initial) else "at most "
     num_members = sum(len(pack.members) for pack in packs)
+    if isinstance(config.data, Absent):
+        yield config.data.describe()
     yield f"{num_members} members in {len(packs)} packs of {min(sizes := _sizes(packs))} to {max(sizes)}"
     yield f"student {config.student.name}: {at_most}{_describe(student)}"
     for spec in plan_teachers(config):

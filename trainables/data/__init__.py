@@ -1,7 +1,7 @@
 """Data sets by source, and the seed streams that batches come from.
 
-A source is a frozen dataclass of what a user says of the data: `name`, `identity()` (what member ids hash), `load()`.
-Adding one is a file in this folder and a line in SOURCES.
+A source is a frozen dataclass of what a user says of the data: `name`, `identity()` (what member ids hash), `load()`,
+`known_shape()`. Adding one is a file in this folder and a line in SOURCES.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,26 @@ from functools import cache
 from typing import Any, Protocol
 
 from trainables.checks import require_choice
+from trainables.data.absent import Absent
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
 from trainables.data.folder import Folder
 from trainables.data.generated import Generated
 from trainables.data.huggingface import HuggingFace
+from trainables.data.images import ImageSource
 from trainables.data.latents import Latents
 
-__all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "data_shape", "load_data", "make_data"]
+__all__ = [
+    "SOURCES",
+    "Absent",
+    "DataShape",
+    "DataSpec",
+    "Dataset",
+    "cache_bytes",
+    "data_shape",
+    "load_data",
+    "make_data",
+]
 
 
 class DataSpec(Protocol):
@@ -31,8 +43,15 @@ class DataSpec(Protocol):
     def identity(self) -> Any:
         """JSON that says which images these are."""
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether it is not on this machine."""
+
     def load(self) -> Dataset:
         """The data set. Raises ValueError naming what is not there."""
+
+    def known_shape(self) -> DataShape | None:
+        """What follows from the settings alone; None where the data must be looked at."""
 
 
 SOURCES: dict[str, Any] = {
@@ -44,9 +63,10 @@ SOURCES: dict[str, Any] = {
 }
 
 
-def make_data(settings: Mapping[str, Any]) -> DataSpec:
+def make_data(settings: Mapping[str, Any], *, may_be_absent: bool = False) -> DataSpec:
     """The data set of the settings: `source` (by default the name) and the keys of that source.
 
+    may_be_absent: for a dry run; data that is not there is what its settings say of it (`Absent`).
     Raises ValueError that names the key, the value and what is allowed.
     """
     key = "source" if "source" in settings else "name"
@@ -57,8 +77,11 @@ def make_data(settings: Mapping[str, Any]) -> DataSpec:
     for name in own:
         if name not in allowed:
             raise ValueError(f"data has no key {name!r}; allowed: source, {', '.join(allowed)}")
-    spec: DataSpec = SOURCES[source](**own)
-    return spec
+    try:
+        spec: DataSpec = SOURCES[source](**own)
+    except TypeError as error:
+        raise ValueError(f"data must have the keys {', '.join(allowed)} but got {', '.join(own)}") from error
+    return Absent(spec) if may_be_absent and spec.is_absent else spec
 
 
 @cache
@@ -68,4 +91,10 @@ def load_data(spec: DataSpec) -> Dataset:
 
 
 def data_shape(spec: DataSpec) -> DataShape:
-    return load_data(spec).shape
+    """Of the settings where they say it all (always in a dry run without the data), else of what is there."""
+    return spec.known_shape() or load_data(spec).shape
+
+
+def cache_bytes(spec: DataSpec) -> int:
+    """What the prepared images of a data set that is there take on each machine, in data.cache; 0 for other data."""
+    return spec.cache_bytes() if isinstance(spec, ImageSource) else 0
