@@ -14,21 +14,22 @@ from study.config.study import StudyConfig
 from study.costs.disk import estimate_disk, require_disk
 from study.costs.dry_run import describe
 from study.costs.measured import describe_seconds, measure_costs, most_members
-from study.directory.layout import folders, report_dir
+from study.directory.layout import report_dir
 from study.directory.lease import lease
 from study.directory.repair import is_damaged, remove_orphans, set_aside_damaged
 from study.execution.cluster import connected, require_outlives_job
 from study.execution.failure import MemberFailedError, describe_failure
+from study.execution.placement_groups import this_job
 from study.execution.record_sink import code_version
-from study.execution.run_packs import make_job, run_packs
+from study.execution.run_packs import make_launch, run_packs
 from study.execution.run_search import run_tuning
-from study.execution.teachers import TeacherTasks, make_initial_student, make_teachers, missing_teachers
+from study.execution.teachers import missing_teachers
 from study.loggers import exporting
 from study.planning.arms import planned_packs
 from study.planning.members import Pack, plan_members, plan_packs, unfinished
-from study.search.replay import describe_tuning, tuning_is_finished
+from study.search.replay import describe_tuning, replay, tuning_is_finished
 from study.watching.events import logged_sweep
-from trainables.models.students import is_made
+from trainables.data.planned import Planned
 from trainables.specs import Member
 
 
@@ -39,7 +40,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
     """
     config = study_config(cfg)
     if cfg.dry_run:
-        print(f"{_describe_plan(config)}\n{describe(config)}")
+        print(f"{_describe_plan(config)}\n{describe(config)}{_wanted_data(config)}")
         return 0
     require_outlives_job(config.study_dir, config.cluster.address)
     if is_damaged(config.study_dir) or not _is_finished(config):
@@ -59,6 +60,11 @@ def run_study(cfg: DictConfig, command: str) -> int:
     print(report.text)
     print(f"report: {report.index}")
     return 0
+
+
+def _wanted_data(config: StudyConfig) -> str:
+    """A line about data that is not there yet."""
+    return f"\n{config.data}" if isinstance(config.data, Planned) else ""
 
 
 def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
@@ -114,14 +120,10 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
         require_disk(config.study_dir, disk)
         write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
-        with logged_sweep(
-            config.study_dir, study=config.study, finished=len(finished), packs=len(like), code_version=code_version()
-        ):
-            if not is_made(config.student, folders(config.study_dir).initial):
-                make_initial_student(config)
+        facts = {"finished": len(finished), "packs": len(like), "code_version": code_version(), "job": this_job()}
+        with logged_sweep(config.study_dir, study=config.study, **facts):
             if config.tuning is None:
-                job = make_job(config, "grid", spans_nodes=cluster.spans_nodes)
-                run_packs(job, packs, cluster, costs, TeacherTasks(config, job.board), first=config.teachers_first)
+                launch = make_launch(config, "grid", spans_nodes=cluster.spans_nodes)
+                run_packs(config, launch, packs, cluster, costs, missing=missing)
             else:
-                make_teachers(config)
-                run_tuning(config, cluster, costs)
+                run_tuning(config, replay(config), cluster, costs, missing)

@@ -19,9 +19,9 @@ def main(argv: list[str]) -> int:
     config = study_config(compose("config", argv))
     with lease(config.study_dir):
         set_aside_damaged(config.study_dir)
-        if missing_teachers(config):
+        if missing := missing_teachers(config):
             with connected(config.cluster):
-                make_teachers(config)
+                make_teachers(config, missing)
     where = folders(config.study_dir)
     for spec in plan_teachers(config):
         teacher = find_teacher(spec, config.evaluation, where)

@@ -1,8 +1,11 @@
 """Checks of what a user chose: each raises ValueError naming the key, the value and what is allowed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
+
+Raw = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def require_choice(key: str, value: object, allowed: Sequence[str]) -> None:
@@ -34,36 +37,39 @@ def require_text(key: str, value: Any, allowed: str) -> str:
     return value
 
 
-Raw = Mapping[str, Any]
-
-
-T = TypeVar("T")
-
-
 def make(cls: type[T], key: str, raw: Raw, /, **own: str) -> T:
-    """cls(**raw, **own) with unknown and missing keys of raw named."""
-    allowed = [field.name for field in fields(cls) if field.name not in own]  # type: ignore[arg-type]
-    check_keys(key, raw, allowed)
-    try:
-        return cls(**raw, **own)
-    except TypeError as error:
-        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but got {', '.join(raw) or 'none'}") from error
+    """cls(**raw, **own). Raises ValueError for a key of raw that cls does not have, and for one that it needs."""
+    known = [field for field in fields(cls) if field.name not in own]  # type: ignore[arg-type]
+    check_keys(key, raw, [field.name for field in known])
+    needed = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
+    require_keys(key, raw, needed)
+    return cls(**raw, **own)
 
 
-def check_keys(key: str, raw: Raw, allowed: list[str]) -> None:
+def check_keys(key: str, raw: Raw, allowed: Sequence[str]) -> None:
+    """Raises ValueError for a key of raw that is not allowed."""
     for name in raw:
         if name not in allowed:
             raise ValueError(f"{key} has no key {name!r}; allowed: {', '.join(allowed) or 'none'}")
 
 
+def require_keys(key: str, raw: Any, needed: Sequence[str]) -> Raw:
+    """The value, if it is a mapping that has at least these keys."""
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{key} must be a mapping of keys to values but got {raw!r}")
+    for name in needed:
+        if name not in raw:
+            raise ValueError(f"{key} must have the keys {', '.join(needed)} but lacks {name}")
+    return raw
+
+
 def mapping(raw: Raw, key: str, full_key: str | None = None) -> Raw:
-    value = raw.get(key)
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{full_key or key} must be a mapping of keys to values but got {value!r}")
-    return value
+    """The mapping at a key of raw; full_key: what messages call it."""
+    return require_keys(full_key or key, raw.get(key), ())
 
 
 def items(raw: Raw, key: str) -> list[Any]:
+    """The list at a key of raw, which must not be empty."""
     value = raw.get(key)
     if not isinstance(value, list) or not value:
         raise ValueError(f"{key} must be a list with at least one entry but got {value!r}")

@@ -26,7 +26,8 @@ class PackJob:
 
     folders: Folders
     sink: Sink
-    report: Callable[[str, int], None]  # pack_id, steps taken so far; called by rank 0
+    report: Callable[..., None]  # pack_id, steps taken so far, at its start also its run_ids; called by rank 0
+    progress_seconds: float  # between two reports
     threads: int  # of torch, in every worker
     checkpoints: Path  # a folder for every pack
     checkpoint_every_steps: int | None
@@ -42,14 +43,14 @@ def train_worker(config: dict[str, Any]) -> None:
     for pack_id, members in ray.get(config["packs"]):
         started = time.monotonic()
         if rank == 0:
-            job.report(pack_id, 0)
-            job.log("pack_started", pack_id=pack_id, **_describe(members))
+            job.report(pack_id, 0, [member.run_id for member in members])
+            job.log("pack_started", pack_id=pack_id, **_pack_facts(members))
         run_pack(
             members,
             job.folders,
             job.sink,
             device=str(get_device()),
-            progress=Progress(partial(job.report, pack_id)) if rank == 0 else Progress(),
+            progress=Progress(partial(job.report, pack_id), job.progress_seconds) if rank == 0 else Progress(),
             checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_every_steps, _tell_ray_train),
             watch=Watch(job.watch) if rank == 0 else None,
         )
@@ -57,7 +58,7 @@ def train_worker(config: dict[str, Any]) -> None:
             job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))
 
 
-def _describe(members: Sequence[Member]) -> dict[str, Any]:
+def _pack_facts(members: Sequence[Member]) -> dict[str, Any]:
     """What a log says of a pack."""
     first = members[0]
     return {

@@ -41,10 +41,10 @@ class PackStanding:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherStanding:
-    """A teacher that is there, in the making (steps: at its newest checkpoint) or still to be made."""
+    """A teacher that exists, is trained (steps taken so far) or waits."""
 
     name: str
-    state: str  # made, in the making, waiting
+    state: str  # made, training, waiting
     steps: int
     num_steps: int
 
@@ -170,8 +170,8 @@ def duration(seconds: float) -> str:
 
 def _teachers(teachers: Sequence[TeacherStanding]) -> str:
     made = sum(one.state == "made" for one in teachers)
-    making = [f"{one.name} at step {one.steps} of {one.num_steps}" for one in teachers if one.state == "in the making"]
-    return f"{made} of {len(teachers)} there" + (f"; in the making: {', '.join(making)}" if making else "")
+    making = [f"{one.name} at step {one.steps} of {one.num_steps}" for one in teachers if one.state == "training"]
+    return f"{made} of {len(teachers)} made" + (f"; training: {', '.join(making)}" if making else "")
 
 
 def _fid(fids: Sequence[float]) -> str:

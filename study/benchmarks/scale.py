@@ -120,11 +120,15 @@ def _sweep(study_dir: Path, fake: _Fake, num_members: int, examples: _Examples) 
     from analysis.records.rows import RUN_SCHEMA, runs_dir
     from study.benchmarks.trial import CpuMeter
     from study.benchmarks.trivial_pack import TrivialJob, write_trivial_packs
+    from study.directory.layout import checkpoints_dir
     from study.execution.cluster import Cluster
     from study.execution.pack_source import PlannedPacks
-    from study.execution.run_packs import make_job, run_trials, trial_name
-    from study.watching.periodic import looking
+    from study.execution.run_packs import make_launch, run_trials, trial_name
+    from study.watching.periodic import called_every
+    from study.watching.progress import ProgressFiles
     from study.watching.progress_bar import bar, describe_packs
+    from study.watching.study_count import StudyCount
+    from study.watching.study_metrics import StudyMetrics
 
     packs = examples.packs(num_members)
     prepared = study_dir / "prepared"
@@ -133,18 +137,24 @@ def _sweep(study_dir: Path, fake: _Fake, num_members: int, examples: _Examples) 
         rows = pa.Table.from_pylist([row for pack in share for row in examples.rows_of(pack)], schema=RUN_SCHEMA)
         write_table(rows, prepared / f"{trial_name(share)}.parquet")
     memory = [_resident_mb()]
-    with CpuMeter() as meter, looking(lambda: memory.append(_resident_mb()), seconds=1.0):
-        job = make_job(replace(examples.config, study_dir=study_dir), "grid")
+    with CpuMeter() as meter, called_every(1.0, lambda: memory.append(_resident_mb())):
+        config = replace(examples.config, study_dir=study_dir)
         pack_ids = {trial_name(share): [pack.pack_id for pack in share] for share in shares}
-        trivial = TrivialJob(study_dir, prepared, pack_ids, examples.curves, job.board)
-        job = replace(job, launch=replace(job.launch, job=ray.put(trivial)))
+        progress = ProgressFiles(checkpoints_dir(study_dir))
+        trivial = TrivialJob(study_dir, prepared, pack_ids, examples.curves, progress)
+        launch = replace(make_launch(config, "grid"), job=ray.put(trivial))
         cluster = Cluster(fake.num_nodes, 0.0, None, spans_nodes=False, live_slots=lambda: fake.num_nodes)
         started = time.time()
         cpu, total, gcs = time.process_time(), meter.seconds(), fake.gcs_seconds()
-        with bar(job.board, partial(describe_packs, packs, None, study_dir), total=num_members * STEPS, unit="step"):
+        count = StudyCount(study_dir)
+        count.plan(member for pack in packs for member in pack.members)
+        metrics = StudyMetrics("scale", count, lambda: packs)
+        describe = partial(describe_packs, packs, None)
+        with bar(count, describe, total=num_members * STEPS, unit="step", show=metrics.show):
             run_trials(
-                job,
-                PlannedPacks(shares, cluster.live_slots),
+                config,
+                launch,
+                PlannedPacks(shares),
                 cluster,
                 trainable=write_trivial_packs,
                 resources={"CPU": 0, "GPU": GPUS_PER_NODE},
@@ -176,35 +186,29 @@ def _look(study_dir: Path, num_members: int, examples: _Examples) -> dict[str, A
 
     from analysis.records.parquet import write_table
     from analysis.records.rows import RUN_SCHEMA, runs_dir
-    from study.execution.pack_source import PlannedPacks
-    from study.execution.run_packs import make_job
     from study.watching.progress_bar import describe_packs
-    from study.watching.study_metrics import Census
+    from study.watching.study_count import StudyCount
+    from study.watching.study_metrics import StudyMetrics
 
     before_mb, started = _resident_mb(), time.perf_counter()
     packs = examples.packs(num_members)
-    source = PlannedPacks(share_out(packs, 512, lambda pack: float(len(pack.members))))
+    share_out(packs, 512, lambda pack: float(len(pack.members)))
     plan_s = time.perf_counter() - started
     finished = packs[: len(packs) // 2]
-    singles = runs_dir(study_dir / "singles")  # the bar looks at names alone
-    singles.mkdir(parents=True)
-    for pack in finished:
-        for member in pack.members:
-            (singles / f"{member.run_id}.parquet").touch()
     rows = pa.Table.from_pylist([row for pack in finished for row in examples.rows_of(pack)], schema=RUN_SCHEMA)
     write_table(rows, runs_dir(study_dir) / f"bundle-{0:016x}.parquet")
     del rows
     with _fake_cluster(0):
-        census = Census("scale", study_dir, make_job(replace(examples.config, study_dir=study_dir), "grid").board)
-        census.plan(source.waiting)
-        census.show(set())
+        count = StudyCount(study_dir)
+        count.plan(member for pack in packs for member in pack.members)
+        count.refresh()
+        metrics_s = _seconds(StudyMetrics("scale", count, lambda: packs).show)
 
-        def show() -> None:
-            census.plan(source.waiting)
-            census.show(set())
+        def draw() -> None:
+            count.refresh()
+            describe_packs(packs, None, count)
 
-        metrics_s = _seconds(show)
-        bar_s = _seconds(lambda: describe_packs(packs, None, study_dir / "singles", {}))
+        bar_s = _seconds(draw)
     found = {"members": num_members, "packs": len(packs), "plan_s": plan_s, "metrics_s": metrics_s, "bar_s": bar_s}
     return found | {"sweep_mb": _resident_mb() - before_mb}
 

@@ -72,16 +72,16 @@ _EMPTY = (
 def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]:
     """CPU seconds of one trial more and of running Tune: packs with next to no work, in one trial and in four."""
     from study.execution.pack_source import PlannedPacks
-    from study.execution.run_packs import make_job, run_trials
-    from study.execution.teachers import make_teachers
+    from study.execution.run_packs import make_launch, run_trials
+    from study.execution.teachers import make_teachers, missing_teachers
     from study.planning.members import plan_members
 
-    make_teachers(config)
+    make_teachers(config, missing_teachers(config))
     packs = plan_packs(plan_members(config), None)
     spent = []
     for shares in ([packs[:1]], [[pack] for pack in packs]):
         before = meter.seconds()
-        run_trials(make_job(config, "grid"), PlannedPacks(shares), cluster)
+        run_trials(config, make_launch(config, "grid"), PlannedPacks(shares), cluster)
         time.sleep(2.0)  # processes that end are counted too
         spent.append(meter.seconds() - before)
     trial = (spent[1] - spent[0]) / (len(packs) - 1)
@@ -92,16 +92,15 @@ def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]
     """Wall seconds of the whole study, teachers included, in packs and with one trial a member."""
     from study.costs.measured import measure_costs
     from study.execution.pack_source import PlannedPacks
-    from study.execution.run_packs import make_job, run_packs, run_trials
-    from study.execution.teachers import TeacherTasks
+    from study.execution.run_packs import make_launch, run_packs, run_trials
+    from study.execution.teachers import missing_teachers
     from study.planning.members import plan_members
 
     members, costs = plan_members(config), measure_costs(config)
     started = time.perf_counter()
-    job = make_job(config, "grid")
-    teachers = TeacherTasks(config, job.board)
-    with _Watch(teachers) as watch:
-        run_packs(job, plan_packs(members, None), cluster, costs, teachers)
+    launch, missing = make_launch(config, "grid"), missing_teachers(config)
+    with _Watch(config) as watch:
+        run_packs(config, launch, plan_packs(members, None), cluster, costs, missing=missing)
     ours = start_s + time.perf_counter() - started
 
     with_teacher = [member for member in members if member.teacher]
@@ -109,16 +108,16 @@ def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]
     alone = replace(config, study_dir=config.study_dir.parent / "alone")
     shutil.copytree(config.study_dir / "teachers", alone.study_dir / "teachers")
     started = time.perf_counter()
-    run_trials(make_job(alone, "grid"), PlannedPacks([[pack] for pack in plan_packs(few, 1)]), cluster)
+    run_trials(alone, make_launch(alone, "grid"), PlannedPacks([[pack] for pack in plan_packs(few, 1)]), cluster)
     theirs = start_s + watch.seconds + (time.perf_counter() - started) / len(few) * len(with_teacher)
     return ours, theirs
 
 
 class _Watch:
-    """How long it took until all teachers were there."""
+    """How long it took until all teachers existed."""
 
-    def __init__(self, teachers: Any) -> None:
-        self._teachers, self._thread = teachers, threading.Thread(target=self._look, daemon=True)
+    def __init__(self, config: Any) -> None:
+        self._config, self._thread = config, threading.Thread(target=self._look, daemon=True)
         self.seconds = 0.0
 
     def __enter__(self) -> _Watch:
@@ -129,8 +128,10 @@ class _Watch:
         self._thread.join()
 
     def _look(self) -> None:
+        from study.execution.teachers import missing_teachers
+
         started = time.perf_counter()
-        while self._teachers.num_running:
+        while missing_teachers(self._config):
             time.sleep(0.5)
         self.seconds = time.perf_counter() - started
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.actor import ActorHandle
 
 from analysis.records.parquet import read_table
 from analysis.records.rows import write_run
-from study.watching.step_counter import report
+from study.watching.progress import ProgressFiles
 
 if TYPE_CHECKING:
     from study.execution.launch import Launch
@@ -29,7 +28,7 @@ class TrivialJob:
     rows: Path  # a Parquet file for every trial, by its name, with the rows of the members of its packs
     packs: Mapping[str, Sequence[str]]  # pack_ids, by the trial's name
     curves: Mapping[str, Sequence[Mapping[str, Any]]]  # by method
-    board: ActorHandle
+    progress: ProgressFiles
 
 
 def write_trivial_packs(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def write_trivial_packs(config: dict[str, Any], launch: Launch) -> dict[str, Any
     job: TrivialJob = ray.get(launch.job)
     name = config["trial"].name
     for pack_id in job.packs[name]:
-        report(job.board, pack_id, 0)
+        job.progress(pack_id, 0, ())
         launch.log("pack_started", pack_id=pack_id)
     for row in read_table(job.rows / f"{name}.parquet").to_pylist():
         write_run(job.study_dir, row, job.curves[row["method"]])

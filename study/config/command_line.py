@@ -39,6 +39,16 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
         raise ValueError(one_line(error) + _allowed_instead(config_name, error)) from error
 
 
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain mappings and lists, with every value there. Raises ValueError naming a key that lacks one."""
+    try:
+        raw: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{error.full_key or 'the config'}: {one_line(error)}") from error
+    assert isinstance(raw, dict)
+    return raw
+
+
 def expanded(argv: Sequence[str]) -> list[str]:
     """The overrides with +experiment=NAME (and scale=paper or tiny) replaced by those that the experiment stands for.
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from storage import location, new_file
-from study.config.command_line import one_line, option_config, require_study
-from study.config.models import make_student_spec, make_teacher_spec
+from study.config.command_line import one_line, option_config, plain, require_study
+from study.config.data import make_study_data, missing_data, without
+from study.config.models import make_student_spec, make_teacher_spec, make_teacher_specs, teacher_seeds
 from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
-from trainables.data import Absent, Dataset, DataShape, data_shape, load_data, make_data
+from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
@@ -31,22 +31,23 @@ def study_config(cfg: DictConfig) -> StudyConfig:
 
     Raises ValueError naming the key, the value and what is allowed.
     """
-    raw = _plain(cfg)
+    missing = missing_data(cfg)
+    raw = plain(without(cfg, missing))
     check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
-    if not isinstance(raw["dry_run"], bool):
-        raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
-    data = make_data(mapping(raw, "data"), may_be_absent=raw["dry_run"])
-    if not raw["dry_run"]:
-        load_data(data)  # what is wrong with it is said before what would follow from it
+    data = make_study_data(raw, missing)
     shape = data_shape(data)
     process = make(Process, "process", mapping(raw, "process"))
     evaluation = make(EvaluationSpec, "evaluation", mapping(raw, "evaluation"))
     recipe = mapping(raw, "method")
-    teachers = tuple(make_teacher_spec(entry, raw, data, process) for entry in items(raw, "teachers"))
+    entries = items(raw, "teachers")
+    teachers = [spec for entry in entries for spec in make_teacher_specs(entry, raw, data, process)]
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
+    if not isinstance(raw["dry_run"], bool):
+        raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
     check_keys("pack", mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
     methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
     assistants = {method.assistant for method in methods if method.assistant}
+    first_seed = teacher_seeds(raw)[0]
     config = StudyConfig(
         study=raw["study"],
         study_dir=location("study_dir", require_text("study_dir", raw.get("study_dir"), "a path")),
@@ -55,7 +56,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         student=make_student_spec(raw, data, process),
         teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
         methods=methods,
-        assistants={name: make_teacher_spec(name, raw, data, process) for name in assistants},
+        assistants={name: make_teacher_spec(name, raw, data, process, seed=first_seed) for name in assistants},
         recipe=recipe,
         seeds=tuple(items(raw, "seeds")),
         train=_train(raw, "train"),
@@ -90,7 +91,7 @@ def _require_readable(data: Dataset, extractor: str) -> None:
 def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
     """Writes the resolved config as study.yaml, for people and study.status; no sweep reads it back."""
     with new_file(study_dir / "study.yaml") as file:
-        file.write(yaml.safe_dump(_plain(cfg), sort_keys=False).encode())
+        file.write(yaml.safe_dump(plain(cfg), sort_keys=False).encode())
 
 
 def read_study_yaml(study_dir: Path) -> StudyConfig:
@@ -108,19 +109,7 @@ def read_study_yaml(study_dir: Path) -> StudyConfig:
         )  # looks at nothing else
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
-    config = study_config(cfg)
-    if isinstance(config.data, Absent):
-        config.data.load()
-    return config
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    try:
-        raw: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{error.full_key or 'the config'}: {one_line(error)}") from error
-    assert isinstance(raw, dict)
-    return raw
+    return study_config(cfg)
 
 
 def _train(raw: Raw, key: str) -> TrainSpec:

@@ -8,12 +8,12 @@ from typing import Any
 
 from search_spaces import Space, load_space, merge, num_settings
 from search_spaces.samplers import MULTI_OBJECTIVE, require_sampler
-from trainables.checks import require_choice, require_number, require_text, require_whole
+from trainables.checks import check_keys, require_choice, require_keys, require_number, require_text, require_whole
 from trainables.losses.methods import METHODS, SETTINGS, make_method
-from trainables.specs import TrainSpec
 
 # What a member trains with besides its method; steps and batch_size are the budget, which is the same for every trial.
 TRAIN_SETTINGS = ("train.lr", "train.ema_decay", "train.max_grad_norm", "train.lr_schedule", "train.optimiser")
+SCORES = ("mean", "mean_std", "worst", "pareto")
 STOPPING_RULES = ("none", "median", "asha")
 
 
@@ -132,9 +132,7 @@ def make_tuning(
     search_space: None, a space, or spaces by method. recipe: settings that every method takes. teachers: of the study.
     num_elements: H*W of an output channel.
     """
-    for key in KEYS:
-        if key not in raw:
-            raise ValueError(f"protocol must have the keys {', '.join(KEYS)} but lacks {key}")
+    require_keys("protocol", raw, KEYS)
     methods = _texts("protocol.methods", raw["methods"], tuple(METHODS))
     chosen = teachers if raw["teachers"] is None else _texts("protocol.teachers", raw["teachers"], teachers)
     if not isinstance(raw["recipe_first"], bool):
@@ -201,9 +199,9 @@ def _sequential_seeds(raw: Any) -> SequentialSeeds | None:
     return SequentialSeeds(compare=tuple(compare), first=fields["first"], alpha=fields["alpha"])
 
 
-def _fields(key: str, raw: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(raw, Mapping) or set(raw) != set(allowed):
-        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but got {raw!r}")
+def _fields(key: str, raw: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Exactly these keys and their values."""
+    check_keys(key, require_keys(key, raw, names), names)
     return dict(raw)
 
 
@@ -221,11 +219,3 @@ def _seeds(key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{key} must be a list but got {value!r}")
     return tuple(value)
-
-
-def train_settings(train: TrainSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe for the settings of TRAIN_SETTINGS that are among `settings`, by their full names."""
-    return {key: getattr(train, key.removeprefix("train.")) for key in settings if key in TRAIN_SETTINGS}
-
-
-SCORES = ("mean", "mean_std", "worst", "pareto")

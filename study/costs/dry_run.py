@@ -11,12 +11,12 @@ from study.costs.disk import describe_bytes, estimate_disk
 from study.directory.layout import folders
 from study.planning.arms import planned_packs
 from study.planning.members import Pack, plan_members, plan_packs, plan_teachers
-from trainables.data import Absent, DataShape, data_shape
+from trainables.data import DataShape, data_shape
 from trainables.families import predict
 from trainables.models import Size, build_model, count, example_inputs
-from trainables.models.students import is_made, stand_in, student_size
+from trainables.models.students import student_size
 from trainables.models.teachers import find_teacher
-from trainables.specs import ModelSpec, TeacherSpec
+from trainables.specs import StudentSpec, TeacherSpec
 
 TERAFLOPS = 10.0  # sustained in float32 by one GPU of about 2022; the hours scale with it
 _STATES = 5  # a member's weights, gradients, two moments of Adam and the EMA
@@ -33,22 +33,19 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     packs = plan_packs(plan_members(config), config.max_members) if config.tuning is None else planned_packs(config)
     missing = [spec for spec in plan_teachers(config) if find_teacher(spec, config.evaluation, found) is None]
     student = student_size(config.student, shape, found.initial)
-    at_most = "" if is_made(config.student, found.initial) else "at most "
     num_members = sum(len(pack.members) for pack in packs)
-    if isinstance(config.data, Absent):
-        yield config.data.describe()
     yield f"{num_members} members in {len(packs)} packs of {min(sizes := _sizes(packs))} to {max(sizes)}"
-    yield f"student {config.student.name}: {at_most}{_describe(student)}"
+    yield f"student {config.student.name}: {_describe(student)}"
     for spec in plan_teachers(config):
         size = count(spec.model, shape)
-        gap = f"{size.params / student.params:.3g} times the student" if not at_most else "to be pruned"
+        gap = f"{size.params / student.params:.3g} times the student"
         state = "there" if spec not in missing else "to be fetched" if spec.pretrained else "to be trained"
         yield f"teacher {spec.name}: {_describe(size)}, {gap}, {state}"
-    yield f"memory of a worker: {at_most or 'about '}{describe_bytes(memory_bytes(config, packs))}"
+    yield f"memory of a worker: about {describe_bytes(memory_bytes(config, packs))}"
     hours = sum(_pack_flops(config, pack, shape, student) for pack in packs)
     hours += sum(_BACKWARD * _steps_flops(config, spec, shape) for spec in missing)
     hours /= TERAFLOPS * 1e12 * 3600
-    yield f"{at_most or 'about '}{hours:.3g} device-hours at {TERAFLOPS:g} teraflops sustained"
+    yield f"about {hours:.3g} device-hours at {TERAFLOPS:g} teraflops sustained"
     yield f"{estimate_disk(config, missing, packs, 1)}"
 
 
@@ -59,10 +56,10 @@ def memory_bytes(config: StudyConfig, packs: list[Pack]) -> int:
     student = student_size(config.student, shape, folders(config.study_dir).initial)
     teachers = max((count(pack.teacher.model, shape).params for pack in packs if pack.teacher), default=0)
     kept = _STATES * student.params * max(_sizes(packs))
-    return int(itemsize * (teachers + kept) + _saved_bytes(stand_in(config.student), shape, batch_size))
+    return int(itemsize * (teachers + kept) + _saved_bytes(config.student, shape, batch_size))
 
 
-def _saved_bytes(spec: ModelSpec, shape: DataShape, batch_size: int) -> int:
+def _saved_bytes(spec: StudentSpec, shape: DataShape, batch_size: int) -> int:
     """What a forward pass keeps for the backward pass, on the meta device."""
     model = build_model(spec, shape, seed=0, device="meta")
     parameters = {id(parameter) for parameter in model.parameters()}

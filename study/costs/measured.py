@@ -12,8 +12,7 @@ from trainables.data import data_shape
 from trainables.evaluation.sample import micro_batch_size
 from trainables.families import predict
 from trainables.models import build_model, count, example_inputs
-from trainables.models.students import stand_in
-from trainables.specs import ModelSpec, TeacherSpec
+from trainables.specs import StudentSpec, TeacherSpec
 
 GROUP_START_SECONDS = 20.0  # processes of a worker group: start, imports, shutdown (two at once on two cores)
 _LOSS_AND_UPDATE = 1.2  # a member's step against forward and backward alone
@@ -50,10 +49,10 @@ def measure_costs(config: StudyConfig) -> Costs:
     batch_size, evaluation = config.train.batch_size, config.evaluation
     micro_batch = micro_batch_size(data_shape(config.data).image)
     num_passes = -(-evaluation.num_images // micro_batch) * evaluation.sampler_steps
-    sampling = _measure(stand_in(config.student), config, micro_batch, backward=False)
+    sampling = _measure(config.student, config, micro_batch, backward=False)
     return Costs(
         {spec.teacher_id: _measure(spec.model, config, batch_size, backward=False) for spec in plan_teachers(config)},
-        _LOSS_AND_UPDATE * _measure(stand_in(config.student), config, batch_size, backward=True),
+        _LOSS_AND_UPDATE * _measure(config.student, config, batch_size, backward=True),
         1.2 * num_passes * sampling,
         evaluation.num_images * evaluation.sampler_steps / batch_size,
     )
@@ -64,7 +63,7 @@ def most_members(config: StudyConfig, memory_bytes: float) -> int:
 
     A member keeps its weights, gradients, two moments of Adam and the EMA; activations are one member's at a time.
     """
-    kept = 5 * count(stand_in(config.student), data_shape(config.data)).params
+    kept = 5 * count(config.student, data_shape(config.data)).params
     return max(1, int(memory_bytes / 2 / (kept * getattr(torch, config.train.precision).itemsize)))
 
 
@@ -73,7 +72,7 @@ def describe_seconds(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
 
 
-def _measure(spec: ModelSpec, config: StudyConfig, batch_size: int, *, backward: bool) -> float:
+def _measure(spec: StudentSpec, config: StudyConfig, batch_size: int, *, backward: bool) -> float:
     """Seconds of one pass over a batch on one CPU thread: forward, or forward and backward."""
     shape = data_shape(config.data)
     model = build_model(spec, shape, seed=0)

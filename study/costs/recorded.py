@@ -12,7 +12,6 @@ from analysis.status.status import PackStanding, TeacherStanding
 from study.config.study import StudyConfig
 from trainables.data import data_shape
 from trainables.models import count
-from trainables.models.students import stand_in
 from trainables.specs import Member
 
 _BACKWARD = 3  # forward and backward against forward alone
@@ -88,7 +87,7 @@ class Expenses:
 
     @cached_property
     def _student_macs(self) -> int:
-        return count(stand_in(self.config.student), data_shape(self.config.data)).macs
+        return count(self.config.student, data_shape(self.config.data)).macs
 
     @cached_property
     def _macs(self) -> dict[str, int]:

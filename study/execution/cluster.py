@@ -16,6 +16,7 @@ from pathlib import Path
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
+from study.execution.workers import worker_group
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
@@ -39,7 +40,7 @@ class Cluster:
 def connected(config: ClusterConfig) -> Iterator[Cluster]:
     """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
     require_reachable(config)
-    environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(max(1, int(config.cpus_per_worker)))}
+    environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(worker_group(config).threads)}
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
@@ -96,12 +97,15 @@ def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> 
     nodes: the resources of each. A pack stays on one node where any node holds it whole, and spans nodes where none
     does. Raises ValueError, with what is asked for and what there is, when it can never be placed.
     """
-    need = _worker_resources(config)
+    need = worker_group(config).resources
     workers = [min(_holds(node.get(kind, 0.0), kind, amount) for kind, amount in need.items()) for node in nodes]
     whole = sum(number // config.num_workers for number in workers)
     number = whole or sum(workers) // config.num_workers
     if number < 1:
-        asked, largest = _describe(need), [_describe({kind: node.get(kind, 0.0) for kind in need}) for node in nodes]
+        asked, largest = (
+            _resources_text(need),
+            [_resources_text({kind: node.get(kind, 0.0) for kind in need}) for node in nodes],
+        )
         found = ", ".join(f"{largest.count(one)} x ({one})" for one in dict.fromkeys(largest)) or "none"
         raise ValueError(
             f"cluster.num_workers={config.num_workers} workers of {asked} each can never be placed: there is room for"
@@ -129,12 +133,7 @@ def require_outlives_job(study_dir: Path, address: str) -> None:
         raise ValueError(f"cluster.address must be auto in a Ray job, which runs on its cluster, but got {address!r}")
 
 
-def _worker_resources(config: ClusterConfig) -> dict[str, float]:
-    need = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker, "memory": config.memory_gb_per_worker * 1e9}
-    return {kind: amount for kind, amount in need.items() if amount > 0}
-
-
-def _describe(resources: Mapping[str, float]) -> str:
+def _resources_text(resources: Mapping[str, float]) -> str:
     return ", ".join(
         f"{amount / 1e9:.3g} GB" if kind == "memory" else f"{amount:g} {kind}s" for kind, amount in resources.items()
     )
@@ -145,7 +144,7 @@ def _nodes() -> list[dict[str, float]]:
 
 
 class _LiveSlots:
-    """How many packs the cluster holds now: nodes that join count, nodes that left do not; looked at every 5 s."""
+    """How many packs the cluster holds now: nodes that join count, nodes that left do not; counted every 5 s."""
 
     def __init__(self, config: ClusterConfig, spans_nodes: bool) -> None:
         self._config, self._spans_nodes, self._looked, self._number = config, spans_nodes, -math.inf, 0

@@ -1,4 +1,4 @@
-"""What the trials of a study are given. Imports Ray alone, for so may a trial's process."""
+"""What the trials of a study are given. Imports Ray alone, since drivers and controllers load no more."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ class WorkerGroup:
     gpus_per_worker: float
     memory_gb_per_worker: float = 0.0
     placement_strategy: str = "PACK"  # STRICT_PACK: on one node
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What one worker asks for, as Ray counts it; memory in bytes."""
+        amounts = {
+            "CPU": self.cpus_per_worker,
+            "GPU": self.gpus_per_worker,
+            "memory": self.memory_gb_per_worker * 1e9,
+        }
+        return {kind: amount for kind, amount in amounts.items() if amount > 0}
+
+    @property
+    def threads(self) -> int:
+        """Of torch, in every worker."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_worker > 0 else "cpu"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What Tune asks for its next trial: packs, from the plan or from the rounds of a search."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -8,12 +10,14 @@ from ray.tune.search import Searcher
 from study.execution.launch import Trial
 from study.planning.members import Pack
 
+Ready = Callable[[Pack], bool]  # whether what a pack starts from exists: its teacher, and the initial student
+
 
 class PackSource(Protocol):
-    """Where packs come from, and where it is told that one has ended."""
+    """Where packs come from; it is told when one has ended."""
 
-    def next_packs(self) -> Sequence[Pack]:
-        """The packs that one worker group runs next, in this order; empty when there are none now."""
+    def next_packs(self, ready: Ready) -> Sequence[Pack]:
+        """The packs that one worker group runs next, in this order, all of them ready; empty when none are now."""
 
     @property
     def waiting(self) -> Sequence[Pack]:
@@ -21,14 +25,14 @@ class PackSource(Protocol):
 
     @property
     def exhausted(self) -> bool:
-        """Whether there will be none any more, whatever the packs that still run bring."""
+        """Whether no more will come, whatever the packs that still run bring."""
 
     def ended(self, packs: Sequence[Pack]) -> None:
         """The packs' trial is over; what they brought is in the records."""
 
 
-class TeachersInTheMaking(Protocol):
-    """Teachers that are made beside the packs."""
+class Prerequisites(Protocol):
+    """Teachers and the initial student, made in tasks beside the packs."""
 
     @property
     def num_running(self) -> int:
@@ -36,32 +40,22 @@ class TeachersInTheMaking(Protocol):
 
     @property
     def failed(self) -> bool:
-        """Whether one of them will never be there."""
+        """Whether one of them will never exist."""
 
-    def are_there_for(self, pack: Pack) -> bool:
+    def ready(self, pack: Pack) -> bool:
         """Whether the pack need not wait."""
 
 
 class PlannedPacks:
-    """The shares of a plan, in order; those whose teachers are not there wait, and the others take the free places.
+    """The shares of a plan, in order; a share that is not ready waits, and those after it take the free places."""
 
-    When a teacher fails, nothing more is begun.
-    """
+    def __init__(self, shares: Sequence[Sequence[Pack]]) -> None:
+        self._left = list(shares)
 
-    def __init__(
-        self,
-        shares: Sequence[Sequence[Pack]],
-        num_slots: Callable[[], int] = lambda: 1,
-        teachers: TeachersInTheMaking | None = None,
-    ) -> None:
-        self._left, self._num_slots, self._teachers = list(shares), num_slots, teachers
-        self._num_running = 0
-
-    def next_packs(self) -> Sequence[Pack]:
+    def next_packs(self, ready: Ready) -> Sequence[Pack]:
         for share in self._left:
-            if self._may_begin(share):
+            if all(map(ready, share)):
                 self._left.remove(share)
-                self._num_running += 1
                 return share
         return []
 
@@ -71,29 +65,22 @@ class PlannedPacks:
 
     @property
     def exhausted(self) -> bool:
-        return not self._left or (self._teachers is not None and self._teachers.failed)
+        return not self._left
 
     def ended(self, packs: Sequence[Pack]) -> None:
-        self._num_running -= 1
-
-    def _may_begin(self, share: Sequence[Pack]) -> bool:
-        teachers = self._teachers
-        if teachers is None:
-            return True
-        is_free = self._num_running + teachers.num_running < self._num_slots()
-        return is_free and not teachers.failed and all(map(teachers.are_there_for, share))
+        """A plan does not change with what has ended."""
 
 
 class WithinBudget:
     """The packs of another source for as long as the budget lasts; what has begun comes to its end."""
 
     def __init__(self, source: PackSource, spent: Callable[[], float], budget: float) -> None:
-        """spent(): device-hours in the records, looked at before a worker group is begun and after one has ended."""
+        """spent(): device-hours in the records, read before a worker group is begun and after one has ended."""
         self._source, self._spent, self._budget = source, spent, budget
         self.over = spent() >= budget
 
-    def next_packs(self) -> Sequence[Pack]:
-        return [] if self.over else self._source.next_packs()
+    def next_packs(self, ready: Ready) -> Sequence[Pack]:
+        return [] if self.over else self._source.next_packs(ready)
 
     @property
     def waiting(self) -> Sequence[Pack]:
@@ -109,18 +96,32 @@ class WithinBudget:
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]
-    """Suggests {"trial": Trial} of the packs of its source; waits while a search's round is unfinished."""
+    """Suggests {"trial": Trial} of the packs of its source, where the cluster has a free place.
+
+    Suggests nothing while the packs that are left are not ready or a search's round is unfinished, and ends when the
+    source is exhausted or a prerequisite has failed.
+    """
 
     def __init__(
-        self, source: PackSource, make_trial: Callable[[Sequence[Pack]], Trial], num_slots: Callable[[], int]
+        self,
+        source: PackSource,
+        make_trial: Callable[[Sequence[Pack]], Trial],
+        num_slots: Callable[[], int],
+        needed: Prerequisites | None = None,
     ) -> None:
         """num_slots(): how many worker groups the cluster holds now; nodes may join and leave."""
         super().__init__(metric=None, mode=None)
-        self._source, self._make_trial, self._num_slots = source, make_trial, num_slots
+        self._source, self._make_trial, self._num_slots, self._needed = source, make_trial, num_slots, needed
         self._running: dict[str, Sequence[Pack]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        packs = self._source.next_packs() if len(self._running) < self._num_slots() else []
+        needed = self._needed
+        if self._source.exhausted or (needed is not None and needed.failed):
+            return str(Searcher.FINISHED)
+        num_running = len(self._running) + (needed.num_running if needed else 0)
+        if num_running >= self._num_slots():
+            return None
+        packs = self._source.next_packs(needed.ready if needed else lambda _pack: True)
         if not packs:
             return str(Searcher.FINISHED) if self._source.exhausted else None
         self._running[trial_id] = packs

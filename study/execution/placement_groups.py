@@ -1,51 +1,68 @@
-"""Frees the places that killed controllers of Ray Train hold in the cluster.
+"""Frees the placement groups that killed controllers of Ray Train leave in the cluster.
 
-Ray would do so only when their sweep ends, too, so that a study would wait for them without end. (It has a detached
-actor for that, which does nothing for a controller that is killed before its workers have started, and may stay for
-ever itself.) Such a placement group is known by that there is no actor in it, not even one that is about to start.
+Ray would do so only when their sweep ends, too, so that a study would wait for them without end. (Its own detached
+actor for that does nothing for a controller that is killed before its workers have started.) Such a group has no actor,
+not even one that is about to start, and belongs to the job of this sweep or of an earlier sweep of this study, which
+wrote its job into the study's log. Groups of other jobs are never touched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
-from ray._raylet import PlacementGroupID
-from ray.util.placement_group import PlacementGroup, remove_placement_group
-from ray.util.state import list_actors, list_jobs, list_placement_groups
+from ray.util.placement_group import remove_placement_group
+from ray.util.state import list_actors, list_placement_groups
 
-from study.watching.periodic import looking
+from study.execution import ray_internals
+from study.watching.events import EventLog, log_dir, read_events
+from study.watching.periodic import called_every
 
-_SECONDS_BETWEEN = 5.0  # an actor is in its group milliseconds after the group is there
+_SECONDS_BETWEEN = 5.0  # an actor is in its group milliseconds after the group exists
 _LIMIT = 10_000
-_OVER = ("SUCCEEDED", "FAILED", "STOPPED")
+_FAILURES_BEFORE_LOG = 3
 
 
 @contextmanager
-def freeing_places() -> Iterator[None]:
-    """Frees, while the block runs, what was without actors at two looks in a row: of this job, or of one that ended."""
+def freed_placement_groups(study_dir: Path) -> Iterator[None]:
+    """Frees, while the block runs, what was without actors at two looks in a row."""
+    jobs, log = known_jobs(study_dir), EventLog(log_dir(study_dir), "sweep")
     before: set[str] = set()
+    failures = 0
 
     def look() -> None:
-        nonlocal before
+        nonlocal before, failures
         try:
-            now = empty_places()
+            now = empty_groups(jobs)
             for group_id in now & before:
-                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))
-            before = now
-        except Exception:  # the dashboard that answers may be slow or away: the next look will do
-            before = set()
+                remove_placement_group(ray_internals.placement_group(group_id))
+            before, failures = now, 0
+        except Exception as error:  # the dashboard that answers may be slow or away: the next look follows
+            before, failures = set(), failures + 1
+            if failures == _FAILURES_BEFORE_LOG:
+                log("placement_groups_unknown", error=str(error))
 
-    with looking(look, seconds=_SECONDS_BETWEEN):
+    with called_every(_SECONDS_BETWEEN, look):
         yield
 
 
-def empty_places() -> set[str]:
-    """Ids of the placement groups for workers, of this job or of jobs that are over, that have no actor."""
-    context = ray.get_runtime_context()
-    address = context.gcs_address
-    jobs = {context.get_job_id(), *(job.job_id for job in list_jobs(address=address) if job.status in _OVER)}
+def this_job() -> str:
+    """The job of this sweep, as its log names it: job ids are unique only within a session of Ray."""
+    return f"{ray_internals.session_name()}/{ray.get_runtime_context().get_job_id()}"
+
+
+def known_jobs(study_dir: Path) -> set[str]:
+    """Ids of the jobs of this session of Ray that were sweeps of this study, and of this one."""
+    session, _, own = this_job().rpartition("/")
+    started = [str(event.get("job", "")) for event in read_events(study_dir) if event["event"] == "sweep_started"]
+    return {own, *(job.rpartition("/")[2] for job in started if job.rpartition("/")[0] == session)}
+
+
+def empty_groups(jobs: set[str]) -> set[str]:
+    """Ids of the placement groups for workers, of these jobs, that have no actor."""
+    address = ray.get_runtime_context().gcs_address
     # Groups before actors: an actor that has started meanwhile is seen.
     groups = list_placement_groups(address=address, filters=[("state", "=", "CREATED")], detail=True, limit=_LIMIT)
     actors = list_actors(address=address, filters=[("state", "!=", "DEAD")], detail=True, limit=_LIMIT)

@@ -20,8 +20,9 @@ from analysis.records.rows import write_run
 from storage import new_file
 from study.directory.layout import samples_dir
 from study.watching.events import EventLog, log_dir
+from trainables.data import data_shape
 from trainables.folders import Folders
-from trainables.models import Size
+from trainables.models.students import student_size
 from trainables.models.teachers import find_teacher
 from trainables.specs import Member, canonical_json
 from trainables.training.pack import MemberResult
@@ -41,7 +42,6 @@ class RecordSink:
     phase: str
     phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
     collapse_fid: float
-    student: Size
     folders: Folders
 
     def __call__(self, result: MemberResult) -> None:
@@ -90,7 +90,9 @@ class RecordSink:
         return "ok" if fid <= self.collapse_fid else "collapsed"  # a NaN is not below any threshold
 
     def _sizes(self, member: Member) -> dict[str, Any]:
-        row: dict[str, Any] = {"student_params": self.student.params, "student_macs": self.student.macs}
+        shape = data_shape(member.data)
+        student = student_size(member.student, shape, self.folders.initial)
+        row: dict[str, Any] = {"student_params": student.params, "student_macs": student.macs}
         if member.teacher is not None:
             teacher = find_teacher(member.teacher, member.evaluation, self.folders)
             assert teacher is not None
@@ -99,7 +101,7 @@ class RecordSink:
                 "teacher_macs": teacher.size.macs,
                 "teacher_fid": teacher.fid,
             }
-            row["capacity_gap"] = teacher.size.params / self.student.params
+            row["capacity_gap"] = teacher.size.params / student.params
         return row
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from study.execution.pack_source import Ready
 from study.planning.members import Pack, plan_packs, unfinished
 from study.search.outcomes import Outcomes
 from study.search.rounds import TeacherSearch
@@ -33,12 +34,13 @@ class RoundPacks:
         for index in range(len(self._searches)):
             self._open(index)
 
-    def next_packs(self) -> Sequence[Pack]:
-        if not self._left or self._failed:
-            return []
-        index, pack = self._left.pop(0)
-        self._search_of[pack.pack_id] = index
-        return [pack]
+    def next_packs(self, ready: Ready) -> Sequence[Pack]:
+        for index, pack in () if self._failed else self._left:
+            if ready(pack):
+                self._left.remove((index, pack))
+                self._search_of[pack.pack_id] = index
+                return [pack]
+        return []
 
     @property
     def waiting(self) -> Sequence[Pack]:
@@ -70,6 +72,6 @@ class RoundPacks:
             self._left += [(index, pack) for pack in left]
 
     def _pack_size(self, num_members: int) -> int:
-        """So large that there are no more packs than slots, and that none is very small, but at most max_members."""
+        """Large enough for no more packs than slots and no very small pack, but at most max_members."""
         size = max(_MIN_MEMBERS, -(-num_members // self._num_slots))
         return size if self._max_members is None else min(size, self._max_members)

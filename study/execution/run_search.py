@@ -1,46 +1,71 @@
-"""protocol=search and protocol=tuned from the records: what is finished, what is next, and running it."""
+"""Runs protocol=search and protocol=tuned: the rest of the search, then of the confirm phase."""
 
 from __future__ import annotations
 
-from analysis.records.rows import finished_run_ids
+from collections.abc import Sequence
+
 from study.config.study import StudyConfig
 from study.costs.measured import Costs
 from study.execution.cluster import Cluster
+from study.execution.launch import Launch
 from study.execution.round_packs import RoundPacks
-from study.execution.run_packs import Job, make_job, run_packs, run_trials
+from study.execution.run_packs import make_launch, run_packs, run_trials
+from study.execution.teachers import TeacherTasks
 from study.planning.arms import arms, tuning_of
+from study.planning.members import Pack
 from study.search.ledger import write_ledgers
-from study.search.replay import current_outcomes, replay, unconfirmed, wanted_phases
+from study.search.replay import current_outcomes, unconfirmed, wanted_phases
 from study.search.rounds import TeacherSearch
-from study.watching.progress_bar import bar
+from study.watching.progress_bar import bar, describe_teachers
+from study.watching.study_count import StudyCount
+from study.watching.study_metrics import StudyMetrics
+from trainables.specs import TeacherSpec
 
 
-def run_tuning(config: StudyConfig, cluster: Cluster, costs: Costs) -> None:
-    """Runs the rest of the search, then of the confirm phase; `costs` are those of its packs.
+def run_tuning(
+    config: StudyConfig,
+    searches: Sequence[TeacherSearch],
+    cluster: Cluster,
+    costs: Costs,
+    missing: Sequence[TeacherSpec],
+) -> None:
+    """Runs what the replayed searches have left; `costs` are those of its packs; missing teachers are made meanwhile.
 
     Raises RuntimeError when a pack fails for good.
     """
-    searches = replay(config)
     if not all(search.done for search in searches):
-        _run_search(config, searches, make_job(config, "search", spans_nodes=cluster.spans_nodes), cluster)
-    while left := unconfirmed(config, phases := wanted_phases(config, searches)):
-        job = make_job(
-            config,
-            "confirm",
-            {member.run_id: phase for member, phase in phases},
-            spans_nodes=cluster.spans_nodes,
+        launch = make_launch(config, "search", spans_nodes=cluster.spans_nodes)
+        _run_search(config, list(searches), launch, cluster, missing)
+        missing = ()
+    while left := unconfirmed(config, phases := wanted_phases(config, list(searches))):
+        launch = make_launch(
+            config, "confirm", {member.run_id: phase for member, phase in phases}, spans_nodes=cluster.spans_nodes
         )
-        run_packs(job, left, cluster, costs)
+        run_packs(config, launch, left, cluster, costs, missing=missing)
+        missing = ()
     write_ledgers(config, searches)
 
 
-def _run_search(config: StudyConfig, searches: list[TeacherSearch], job: Job, cluster: Cluster) -> None:
+def _run_search(
+    config: StudyConfig,
+    searches: list[TeacherSearch],
+    launch: Launch,
+    cluster: Cluster,
+    missing: Sequence[TeacherSpec],
+) -> None:
     tuning = tuning_of(config)
     num_members = len(arms(config)) * tuning.num_trials * len(tuning.search_seeds)
-    before = len(finished_run_ids(config.study_dir)) - _num_finished(searches)
+    count, teachers = StudyCount(config.study_dir), TeacherTasks(config, missing)
+    count.refresh()
+    before = len(count.rows) - _num_finished(searches)
+    packs: list[Pack] = []  # that were begun
 
-    def describe(_steps: dict[str, int]) -> tuple[int, str]:
-        return len(finished_run_ids(config.study_dir)) - before, "searching"
+    def describe(count: StudyCount) -> tuple[int, str]:
+        return len(count.rows) - before, f"{describe_teachers(teachers, count)[1]}searching"
+
+    def begin(begun: Sequence[Pack]) -> None:
+        packs.extend(begun)
+        count.plan(member for pack in begun for member in pack.members)
 
     source = RoundPacks(
         searches,
@@ -49,9 +74,11 @@ def _run_search(config: StudyConfig, searches: list[TeacherSearch], job: Job, cl
         num_slots=cluster.num_slots,
         advanced=lambda: write_ledgers(config, searches),
     )
-    with bar(job.board, describe, total=num_members, unit="member"):
-        run_trials(job, source, cluster)
+    metrics = StudyMetrics(config.study, count, lambda: [*packs, *source.waiting])
+    with bar(count, describe, total=num_members, unit="member", show=metrics.show):
+        run_trials(config, launch, source, cluster, needed=teachers, begun=begin)
+        teachers.wait()
 
 
-def _num_finished(searches: list[TeacherSearch]) -> int:
+def _num_finished(searches: Sequence[TeacherSearch]) -> int:
     return sum(len(trial.members) for search in searches for arm in search.searches for trial in arm.finished)

@@ -1,97 +1,93 @@
-"""The teachers that are not there are made by Ray tasks, one worker each; packs run beside them."""
+"""Teachers, and a student that is cut from one, made by Ray tasks of one worker each; packs run beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import ray
-from ray.actor import ActorHandle
 
-from study.config.study import ClusterConfig, StudyConfig
+from study.config.study import StudyConfig
 from study.directory.layout import checkpoints_dir, folders
-from study.execution.launch import NO_LIMIT
-from study.planning.members import Pack, plan_teachers
-from study.watching.progress_bar import bar
-from study.watching.step_counter import make_board, report
+from study.execution.launch import NO_LIMIT, WorkerGroup
+from study.execution.workers import worker_group
+from study.planning.members import Pack, plan_teachers, with_ancestors
+from study.watching.progress import ProgressFiles
+from study.watching.progress_bar import bar, describe_teachers
+from study.watching.study_count import StudyCount
 from trainables.data import data_shape
 from trainables.folders import Folders
 from trainables.models import count
-from trainables.models.students import make_initial
+from trainables.models.students import is_made, make_initial
 from trainables.models.teachers import find_teacher
-from trainables.specs import EvaluationSpec, PrunedSpec, TeacherSpec
+from trainables.specs import EvaluationSpec, PrunedSpec, StudentSpec, TeacherSpec
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress
 from trainables.training.teachers import make_teacher
 
+_STUDENT = "initial student"
+
 
 class TeacherTasks:
-    """Teachers in the making; `specs` as they begin: those named first, then the widest, which takes longest."""
+    """The tasks of a study that make what its packs start from.
 
-    def __init__(self, config: StudyConfig, board: ActorHandle, specs: Sequence[TeacherSpec] | None = None) -> None:
-        """specs: those to make; by default all that the study misses."""
-        wanted, shape = missing_teachers(config) if specs is None else specs, data_shape(config.data)
-        first = {name: index - len(config.teachers_first) for index, name in enumerate(config.teachers_first)}
-        self.specs = sorted(
-            wanted,
-            key=lambda spec: (spec.larger is not None, first.get(spec.name, 0), -count(spec.model, shape).macs),
-        )
+    `specs` are the missing teachers as they begin: those named first, then the widest, which takes longest; one that is
+    made from another waits for it. A pruned student is cut after the teacher that it is cut from exists.
+    """
+
+    def __init__(self, config: StudyConfig, missing: Sequence[TeacherSpec], *, with_student: bool = True) -> None:
+        self.specs = _order(config, missing)
         self._pending: dict[str, ray.ObjectRef] = {}
-        for spec in self.specs:  # an assistant waits for the larger one
-            larger = self._pending.get(spec.larger.teacher_id) if spec.larger else None
-            self._pending[spec.teacher_id] = _start(spec, config, board, larger)
         self._failed = False
+        for spec in self.specs:
+            others = [self._pending[one.teacher_id] for one in spec.made_from if one.teacher_id in self._pending]
+            self._pending[spec.teacher_id] = _start(spec, config, others)
+        student = config.student
+        if with_student and isinstance(student, PrunedSpec) and not is_made(student, folders(config.study_dir).initial):
+            self._pending[_STUDENT] = _start_student(student, config, self._pending.get(student.teacher.teacher_id))
 
     @property
     def num_running(self) -> int:
         """How many hold a worker or wait for one."""
-        self._look()
+        self._collect()
         return len(self._pending)
 
     @property
     def failed(self) -> bool:
-        self._look()
+        self._collect()
         return self._failed
 
-    def are_there_for(self, pack: Pack) -> bool:
-        """Whether the pack need not wait for its teacher."""
-        self._look()
-        return pack.teacher is None or pack.teacher.teacher_id not in self._pending
+    def ready(self, pack: Pack) -> bool:
+        """Whether what the pack starts from exists."""
+        self._collect()
+        return _STUDENT not in self._pending and (pack.teacher is None or pack.teacher.teacher_id not in self._pending)
+
+    def is_made(self, spec: TeacherSpec) -> bool:
+        self._collect()
+        return spec.teacher_id not in self._pending
 
     def wait(self) -> None:
         """Until all are made. Raises what made one of them fail."""
         ray.get(list(self._pending.values()))
 
-    def _look(self) -> None:
-        for teacher_id, task in list(self._pending.items()):
+    def _collect(self) -> None:
+        for name, task in list(self._pending.items()):
             if ray.wait([task], timeout=0)[0]:
                 try:
                     ray.get(task)
                 except Exception:  # raised again by wait()
                     self._failed = True
                 else:
-                    del self._pending[teacher_id]
+                    del self._pending[name]
 
 
-def make_teachers(config: StudyConfig, specs: Sequence[TeacherSpec] | None = None) -> None:
-    """Trains and evaluates the teachers that are not there (or those of the specs), side by side."""
-    board = make_board()
-    tasks = TeacherTasks(config, board, specs)
-    if tasks.specs:
-        steps = sum(spec.num_steps for spec in tasks.specs)
-        with bar(board, partial(_describe, len(tasks.specs)), total=steps, unit="step"):
-            tasks.wait()
+def make_teachers(config: StudyConfig, missing: Sequence[TeacherSpec]) -> None:
+    """Trains and evaluates the missing teachers, side by side, under a progress bar; for study.teachers."""
+    tasks = TeacherTasks(config, missing, with_student=False)
+    total = sum(spec.num_steps for spec in tasks.specs)
 
-
-def make_initial_student(config: StudyConfig) -> None:
-    """Cuts the student that all members start from, after the teacher that it is cut from is there."""
-    student, cluster, found = config.student, config.cluster, folders(config.study_dir)
-    assert isinstance(student, PrunedSpec)
-    make_teachers(config, [spec for spec in missing_teachers(config) if spec.teacher_id == student.teacher.teacher_id])
-    task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(
-        make_initial
-    )
-    ray.get(task.remote(student, found.teachers, found.initial, device=_device(cluster)))
+    with bar(StudyCount(config.study_dir), partial(describe_teachers, tasks), total=total, unit="step"):
+        tasks.wait()
 
 
 def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
@@ -99,40 +95,63 @@ def missing_teachers(config: StudyConfig) -> list[TeacherSpec]:
     return [teacher for teacher in plan_teachers(config) if find_teacher(teacher, config.evaluation, found) is None]
 
 
-def _start(spec: TeacherSpec, config: StudyConfig, board: ActorHandle, larger: ray.ObjectRef | None) -> ray.ObjectRef:
-    cluster = config.cluster
-    task = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker, max_retries=NO_LIMIT)(_make)
-    folder = checkpoints_dir(config.study_dir) / spec.teacher_id
-    return task.remote(
-        larger,
+def _order(config: StudyConfig, missing: Sequence[TeacherSpec]) -> list[TeacherSpec]:
+    shape = data_shape(config.data)
+    first = {name: index - len(config.teachers_first) for index, name in enumerate(config.teachers_first)}
+
+    def key(spec: TeacherSpec) -> tuple[int, int, int]:
+        return len(with_ancestors(spec)), first.get(spec.name, 0), -count(spec.model, shape).macs
+
+    return sorted(missing, key=key)
+
+
+def _remote(group: WorkerGroup, function: Callable[..., None]) -> ray.remote_function.RemoteFunction:
+    """The function as a task with the resources of one worker."""
+    resources = dict(group.resources)
+    return ray.remote(
+        num_cpus=resources.get("CPU", 0),
+        num_gpus=resources.get("GPU", 0),
+        memory=resources.get("memory", 0),
+        max_retries=NO_LIMIT,
+    )(function)
+
+
+def _start(spec: TeacherSpec, config: StudyConfig, others: Sequence[ray.ObjectRef]) -> ray.ObjectRef:
+    group, root = worker_group(config.cluster), checkpoints_dir(config.study_dir)
+    return _remote(group, _make).remote(
         spec,
         config.evaluation,
         folders(config.study_dir),
-        cluster=cluster,
-        checkpoints=Checkpoints(folder, config.checkpoint_every_steps),
-        report=partial(report, board, spec.teacher_id),
+        *others,
+        group=group,
+        checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_every_steps),
+        report=partial(ProgressFiles(root), spec.teacher_id),
+        interval=ProgressFiles(root).interval_seconds,
     )
 
 
 def _make(
-    _larger: None,  # Ray begins when it is there
     spec: TeacherSpec,
     evaluation: EvaluationSpec,
     where: Folders,
-    *,
-    cluster: ClusterConfig,
+    *_others: None,  # Ray begins when they exist
+    group: WorkerGroup,
     checkpoints: Checkpoints,
     report: Callable[[int], None],
+    interval: float,
 ) -> None:
     import torch
 
-    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    make_teacher(spec, evaluation, where, device=_device(cluster), progress=Progress(report), checkpoints=checkpoints)
+    torch.set_num_threads(group.threads)
+    progress = Progress(report, interval)
+    make_teacher(spec, evaluation, where, device=group.device, progress=progress, checkpoints=checkpoints)
 
 
-def _device(cluster: ClusterConfig) -> str:
-    return "cuda" if cluster.gpus_per_worker > 0 else "cpu"
+def _start_student(student: PrunedSpec, config: StudyConfig, teacher: ray.ObjectRef | None) -> ray.ObjectRef:
+    group, found = worker_group(config.cluster), folders(config.study_dir)
+    return _remote(group, _make_student).remote(teacher, student, found, group.device)
 
 
-def _describe(num_teachers: int, steps: Mapping[str, int]) -> tuple[int, str]:
-    return sum(steps.values()), f"teachers {num_teachers}"
+def _make_student(_teacher: None, student: StudentSpec, found: Folders, device: str) -> None:
+    assert isinstance(student, PrunedSpec)
+    make_initial(student, found.teachers, found.initial, device=device)

@@ -18,22 +18,9 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
+from study.execution import ray_internals
 from study.execution.launch import NO_LIMIT, Launch, Trial
-
-# An actor each, that is a process more for every trial. We use no Ray Data sets; and the places of killed controllers
-# are freed by study/execution/placement_groups.py, for Ray's actor outlives one that is killed while it starts.
-_UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
-
-
-class _LeanTorchTrainer(TorchTrainer):  # type: ignore[misc]
-    """Without what would start actors of no use to us."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_CALLBACKS]
 
 
 class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
@@ -49,10 +36,10 @@ class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
         if any(type(error).__module__.startswith("ray.") for error in errors):
             self._log("worker_lost", trial=self._trial, errors=[str(error) for error in errors])
             return  # Ray says that a worker is gone; what the others say follows from it
-        from trainables.training.failures import is_nobodys_fault  # takes seconds to import, and is seldom needed
+        from trainables.training.failures import needs_new_group  # takes seconds to import, and is seldom needed
 
         for error in errors:
-            if not is_nobodys_fault(error):
+            if not needs_new_group(error):
                 self._blame(error)
                 return
         self._log("group_restarted", trial=self._trial, errors=[str(error) for error in errors])
@@ -99,17 +86,15 @@ def _fit(trial: Trial, launch: Launch) -> None:
     started last on the machine, which may be another.
     """
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    ray_internals.pass_on_to_controllers("RAY_ADDRESS")
     group = launch.group
-    resources = {"CPU": group.cpus_per_worker, "GPU": group.gpus_per_worker}
-    resources["memory"] = group.memory_gb_per_worker * 1e9
-    trainer = _LeanTorchTrainer(
+    trainer = ray_internals.lean_torch_trainer()(
         _worker_function(),
         train_loop_config={"job": launch.job, "packs": trial.packs},
         scaling_config=ray.train.ScalingConfig(
             num_workers=group.num_workers,
             use_gpu=group.gpus_per_worker > 0,
-            resources_per_worker={kind: amount for kind, amount in resources.items() if amount > 0},
+            resources_per_worker=group.resources,
             placement_strategy=group.placement_strategy,
         ),
         run_config=ray.train.RunConfig(

@@ -46,7 +46,7 @@ def protocol_id(config: StudyConfig) -> str:
     same = ("trials_per_round", "search_seeds", "score", "std_weight", "sampler", "sampler_seed", "startup_trials")
     return content_id(
         {
-            **{key: _plain(getattr(tuning, key)) for key in (*same, "recipe_first")},
+            **{key: getattr(tuning, key) for key in (*same, "recipe_first")},
             "early_stopping": _early_stopping(config),
             "data": config.data.identity(),
             "student": config.student.identity(),
@@ -66,10 +66,10 @@ def ledger(config: StudyConfig, search: ArmSearch) -> dict[str, Any]:
         "version": VERSION,
         "protocol_id": protocol_id(config),
         "protocol": {
-            **{key: _plain(getattr(tuning, key)) for key in (*same, "sampler", "sampler_seed", "startup_trials")},
+            **{key: getattr(tuning, key) for key in (*same, "sampler", "sampler_seed", "startup_trials")},
             "steps": config.train.steps,
             "early_stopping": _early_stopping(config),
-            "sequential_seeds": None if tuning.sequential_seeds is None else _plain(vars(tuning.sequential_seeds)),
+            "sequential_seeds": None if tuning.sequential_seeds is None else vars(tuning.sequential_seeds),
         },
         "teacher": arm.teacher.name if arm.teacher else None,
         "teacher_id": arm.teacher_id or None,
@@ -95,7 +95,7 @@ def _trial(trial: FinishedTrial) -> dict[str, Any]:
 
 def _early_stopping(config: StudyConfig) -> Any:
     early_stopping = tuning_of(config).early_stopping
-    return None if early_stopping is None else _plain(vars(early_stopping))
+    return None if early_stopping is None else vars(early_stopping)
 
 
 def _write_if_new(path: Path, content: dict[str, Any]) -> bool:
@@ -126,9 +126,3 @@ def _arms(searches: Sequence[TeacherSearch]) -> list[ArmSearch]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value

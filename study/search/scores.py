@@ -27,13 +27,3 @@ def objectives(fids: Sequence[float], score: str, std_weight: float) -> tuple[fl
 def scalar_score(fids: Sequence[float], score: str, std_weight: float) -> float:
     """One number to choose by, lower is better: the objective; for pareto mean + std_weight * std."""
     return objectives(fids, "mean_std" if score == "pareto" else score, std_weight)[0]
-
-
-def pareto_front(points: Sequence[tuple[float, ...]]) -> list[int]:
-    """The indices of the points that no other point beats: as good in every objective and better in one."""
-    return [
-        index
-        for index, point in enumerate(points)
-        if all(map(math.isfinite, point))
-        and not any(all(a <= b for a, b in zip(other, point, strict=True)) and other != point for other in points)
-    ]

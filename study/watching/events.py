@@ -2,57 +2,50 @@
 
     {"time": "2026-01-31T12:00:00.000+00:00", "event": "member_finished", "run_id": "...", "fid": 31.4}
 
-No two processes write the same file, so nothing is torn; a file is replaced as a whole at every line, so it can lie
-where nothing can be appended. A file holds its first and its newest lines, MAX_LINES of them, and a study the newest
-MAX_FILES files. They are for people and for study.status: no result hangs on them. They hold what a caller names, never
-the environment, and no credentials of an address.
+The standard library's logging with a JSON formatter; no two processes write one file, so no line is torn. On a file
+system lines are appended; in an object store, where nothing can be appended, the file is kept on the local disk and
+uploaded after every line. A file is rotated at MAX_BYTES, and a study keeps the newest MAX_FILES files. They are for
+people and for study.status: no result depends on them. They hold what a caller names, never the environment, and no
+credentials of an address.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from storage import new_file
+from storage import is_local, new_file
 
-MAX_LINES = 500
+MAX_BYTES = 1_000_000  # of a file; one older part of it is kept
 MAX_FILES = 200
 MAX_TEXT = 2000  # characters of one value
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_lines: dict[tuple[Path, str], list[str]] = {}  # of this process, by file
 _STARTED = datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class EventLog:
-    """Says what happened, on behalf of a role (sweep, worker, controller) in whichever process it is called."""
+    """Says what happened, on behalf of a role (sweep, worker, controller), in the process in which it is called."""
 
     folder: Path
     role: str
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Writes one line. A log that cannot be written is no reason to stop: it says so on stderr once."""
-        key = (self.folder, self.role)
-        lines = _lines.setdefault(key, [])
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines.append(
-            json.dumps({"time": now, "event": event, **{name: _plain(value) for name, value in facts.items()}})
-        )
-        del lines[MAX_LINES // 10 : max(MAX_LINES // 10, len(lines) - MAX_LINES * 9 // 10)]
-        try:
-            _write(self.folder / _file_name(self.role), "\n".join(lines) + "\n")
-        except OSError as error:
-            if len(lines) == 1:
-                print(f"no log is written in {self.folder}: {error}", file=sys.stderr)
+        _logger(self.folder, self.role).info(event, extra={"facts": facts})
 
 
 def log_dir(study_dir: Path) -> Path:
@@ -66,7 +59,7 @@ def read_events(study_dir: Path) -> list[dict[str, Any]]:
 
 def remove_old_logs(study_dir: Path) -> None:
     """Keeps the newest MAX_FILES files."""
-    for path in sorted(log_dir(study_dir).glob("*.jsonl"))[:-MAX_FILES]:
+    for path in sorted(log_dir(study_dir).glob("*.jsonl*"))[:-MAX_FILES]:
         path.unlink(missing_ok=True)
 
 
@@ -83,18 +76,64 @@ def logged_sweep(study_dir: Path, **facts: Any) -> Iterator[None]:
         outcome = {"outcome": "interrupted"}
         raise
     except BaseException as error:
-        outcome = {
-            "outcome": "failed",
-            "error": str(error),
-            "run_id": getattr(getattr(error, "member", None), "run_id", None),
-        }
+        run_id = getattr(getattr(error, "member", None), "run_id", None)
+        outcome = {"outcome": "failed", "error": str(error), "run_id": run_id}
         raise
     finally:
         log("sweep_ended", **outcome)
 
 
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        facts = {name: _as_json(value) for name, value in record.facts.items()}  # type: ignore[attr-defined]
+        return json.dumps({"time": moment, "event": record.getMessage(), **facts})
+
+
+class _EventFile(RotatingFileHandler):
+    """Appends to a file of the study's logs, or to a local one that is uploaded there."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        if is_local(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            local = target
+        else:
+            self._temporary = tempfile.TemporaryDirectory()
+            local = Path(self._temporary.name, target.name)
+        super().__init__(local, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8")
+        self.setFormatter(_JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if not is_local(self._target):
+            try:
+                with new_file(self._target) as file:
+                    file.write(Path(self.baseFilename).read_bytes())
+            except OSError:
+                self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """A line for which the disk has no room is left out; any other error is one of this program."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            raise error
+
+
+@cache
+def _logger(folder: Path, role: str) -> logging.Logger:
+    """A logger of its own, which no other configuration of logging touches."""
+    logger = logging.Logger(f"{role} {folder}")
+    try:
+        logger.addHandler(_EventFile(folder / _file_name(role)))
+    except OSError as error:
+        print(f"no log is written in {folder}: {error}", file=sys.stderr)
+        logger.addHandler(logging.NullHandler())
+    return logger
+
+
 def _events(study_dir: Path) -> Iterator[dict[str, Any]]:
-    for path in log_dir(study_dir).glob("*.jsonl"):
+    for path in log_dir(study_dir).glob("*.jsonl*"):
         with suppress(OSError, UnicodeDecodeError):  # removed meanwhile
             for line in path.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError):
@@ -103,25 +142,21 @@ def _events(study_dir: Path) -> Iterator[dict[str, Any]]:
                         yield event
 
 
-def _write(path: Path, text: str) -> None:
-    with new_file(path) as file:
-        file.write(text.encode())
-
-
 def _file_name(role: str) -> str:
     """Sorts by the time at which its process started."""
     host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:40]
     return f"{_STARTED:%Y%m%dT%H%M%S}-{role}-{host}-{os.getpid()}.jsonl"
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
+    """The value as JSON, with long text cut and credentials of an address taken out."""
     if isinstance(value, str | Path):
         text = _CREDENTIALS.sub("***@", str(value))
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT // 4] + " ... " + text[-MAX_TEXT * 3 // 4 :]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None  # no JSON number
-    return value if value is None or isinstance(value, bool | int | float) else _plain(str(value))
+    return value if value is None or isinstance(value, bool | int | float) else _as_json(str(value))

@@ -1,15 +1,14 @@
-"""Finds out how a study stands, from study.yaml, records, lease, logs and checkpoints. Changes nothing."""
+"""The status of a study, from study.yaml, records, lease, logs and progress files. Changes nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.records.rows import read_runs
 from analysis.status.status import (
     FINISHED,
     RUNNING,
@@ -23,17 +22,16 @@ from analysis.status.status import (
 from study.config.parse import read_study_yaml
 from study.config.study import StudyConfig
 from study.costs.recorded import Expenses
-from study.directory.layout import checkpoints_dir, folders
+from study.directory.layout import folders
 from study.directory.lease import holder
-from study.planning.members import Pack, plan_members, plan_packs, plan_teachers
+from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.search.replay import known_members
 from study.watching.events import read_events
+from study.watching.progress import Progress
+from study.watching.study_count import RUNNING as RUNS
+from study.watching.study_count import WAITING, StudyCount
 from trainables.models.teachers import find_teacher
 from trainables.specs import Member
-from trainables.training.checkpoints import newest_steps
-
-_COLUMNS = ["run_id", "status", "teacher", "method", "seed", "fid", "steps", "diverged_at_step", "device_seconds"]
-_COLUMNS += ["finished_at"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,13 @@ def planned_study(study_dir: Path) -> PlannedStudy:
 def find_standing(study: PlannedStudy) -> Standing:
     """How the study stands now. Raises ValueError when its records are damaged."""
     config, members = study.config, study.members
-    rows = {row["run_id"]: row for row in read_runs(config.study_dir).select(_COLUMNS).to_pylist()}
     sweep = _Sweep.find(config.study_dir)
-    begun = {run_id for one in sweep.begun.values() for run_id in one["run_ids"]} - set(rows)
-    running = [_running_pack(config, pack_id, one, members, rows) for pack_id, one in sweep.begun.items()]
-    waiting = [member for run_id, member in members.items() if run_id not in rows and run_id not in begun]
-    teachers = _teachers(config)
+    count = StudyCount(config.study_dir, since=sweep.begun if sweep.lives else datetime.now(UTC))
+    count.plan(members.values())
+    count.refresh()
+    rows, waiting = count.rows, count.in_state(WAITING)
+    running = [pack for one in count.progress.values() if (pack := _running_pack(one, count))]
+    teachers = _teachers(config, count)
     expenses = Expenses(config, members, rows, running, waiting, teachers, study.num_open)
     num_finished = len(set(members) & set(rows))
     is_finished = num_finished == len(members) and study.num_open == 0
@@ -75,9 +74,9 @@ def find_standing(study: PlannedStudy) -> Standing:
         finished=num_finished,
         not_planned=len(set(rows) - set(members)),
         teachers=teachers,
-        cells=_cells(members, rows, begun),
-        running=[pack for pack in running if pack.num_members],
-        waiting=[_waiting_pack(pack) for pack in plan_packs(waiting, config.max_members)],
+        cells=_cells(count),
+        running=running,
+        waiting=[_waiting_pack(pack.members) for pack in plan_packs(waiting, config.max_members)],
         failures=sweep.failures,
         bad=_bad([row for run_id, row in rows.items() if run_id in members]),
         member_steps_per_second=expenses.member_steps_per_second(since),
@@ -93,8 +92,8 @@ class _Sweep:
 
     lives: bool
     describe: str
+    begun: datetime | None
     started: datetime | None  # its first pack: teachers are made before it
-    begun: Mapping[str, Mapping[str, Any]]  # packs that were begun and not ended, by pack_id
     failures: Sequence[Remark]
 
     @classmethod
@@ -104,16 +103,14 @@ class _Sweep:
         starts = [index for index, event in enumerate(events) if event["event"] == "sweep_started"]
         events = events[starts[-1] :] if starts else []
         lives = held is not None and held.lives
-        begun: dict[str, Mapping[str, Any]] = {}
-        for event in events if lives else ():
-            if event["event"] == "pack_started":
-                begun[event["pack_id"]] = event
-            elif event["event"] == "pack_ended":
-                begun.pop(event["pack_id"], None)
-        times = [event["time"] for event in events if event["event"] == "pack_started"]
-        started = datetime.fromisoformat(times[0]) if times else None
+        begun, started = _first_time(events, "sweep_started"), _first_time(events, "pack_started")
         failures = [remark for event in reversed(events) if (remark := _failure(event))]
-        return cls(lives, held.describe if held else _how_it_ended(events), started, begun, failures)
+        return cls(lives, held.describe if held else _how_it_ended(events), begun, started, failures)
+
+
+def _first_time(events: Sequence[Mapping[str, Any]], name: str) -> datetime | None:
+    times = [event["time"] for event in events if event["event"] == name]
+    return datetime.fromisoformat(times[0]) if times else None
 
 
 def _how_it_ended(events: Sequence[Mapping[str, Any]]) -> str:
@@ -136,62 +133,51 @@ def _failure(event: Mapping[str, Any]) -> Remark | None:
     return None
 
 
-def _running_pack(
-    config: StudyConfig,
-    pack_id: str,
-    event: Mapping[str, Any],
-    members: Mapping[str, Member],
-    rows: Mapping[str, Any],
-) -> PackStanding:
-    run_ids = [run_id for run_id in event["run_ids"] if run_id not in rows]
-    return PackStanding(
-        teacher=event["teacher"],
-        seeds=tuple(event["seeds"]),
-        methods=tuple(sorted({members[run_id].method.name for run_id in run_ids if run_id in members})),
-        num_members=len(run_ids),
-        num_steps=event["steps"],
-        steps=newest_steps(checkpoints_dir(config.study_dir) / pack_id),
-    )
+def _running_pack(progress: Progress, count: StudyCount) -> PackStanding | None:
+    """A pack that runs, with the members that have no row yet; None for a teacher, and where all have one."""
+    members = [count.members[run_id] for run_id in progress.run_ids if run_id in count.members]
+    left = [member for member in members if count.state(member.run_id) == RUNS]
+    return replace(_waiting_pack(left), steps=progress.steps) if left else None
 
 
-def _waiting_pack(pack: Pack) -> PackStanding:
-    first = pack.members[0]
+def _waiting_pack(members: Sequence[Member]) -> PackStanding:
+    first = members[0]
     return PackStanding(
         teacher=first.teacher.name if first.teacher else None,
-        seeds=(first.seed,),
-        methods=tuple(sorted({member.method.name for member in pack.members})),
-        num_members=len(pack.members),
+        seeds=tuple(sorted({member.seed for member in members})),
+        methods=tuple(sorted({member.method.name for member in members})),
+        num_members=len(members),
         num_steps=first.train.steps,
     )
 
 
-def _teachers(config: StudyConfig) -> list[TeacherStanding]:
+def _teachers(config: StudyConfig, count: StudyCount) -> list[TeacherStanding]:
     found = []
     for spec in plan_teachers(config):
-        steps = newest_steps(checkpoints_dir(config.study_dir) / spec.teacher_id)
+        steps = count.steps_of(spec.teacher_id)
         made = find_teacher(spec, config.evaluation, folders(config.study_dir)) is not None
-        state = "made" if made else "in the making" if steps else "waiting"
+        state = "made" if made else "training" if steps else "waiting"
         found.append(TeacherStanding(name=spec.name, state=state, steps=steps, num_steps=spec.num_steps))
     return found
 
 
-def _cells(members: Mapping[str, Member], rows: Mapping[str, Any], begun: set[str]) -> list[CellStanding]:
+def _cells(count: StudyCount) -> list[CellStanding]:
     cells: dict[tuple[str | None, str], list[str]] = {}
-    for run_id, member in members.items():
+    for run_id, member in count.members.items():
         cells.setdefault((member.teacher.name if member.teacher else None, member.method.name), []).append(run_id)
     found = []
     for (teacher, method), run_ids in cells.items():
-        own = [rows[run_id] for run_id in run_ids if run_id in rows]
-        status = Counter(row["status"] for row in own)
+        own = [count.rows[run_id] for run_id in run_ids if run_id in count.rows]
+        states = Counter(map(count.state, run_ids))
         found.append(
             CellStanding(
                 teacher=teacher,
                 method=method,
                 planned=len(run_ids),
-                ok=status["ok"],
-                collapsed=status["collapsed"],
-                diverged=status["diverged"],
-                running=len(begun.intersection(run_ids)),
+                ok=states["ok"],
+                collapsed=states["collapsed"],
+                diverged=states["diverged"],
+                running=states[RUNS],
                 fids=tuple(row["fid"] for row in own if row["fid"] is not None),
             )
         )

@@ -1,4 +1,4 @@
-"""Looks at something again and again, in a thread, while a block runs."""
+"""Calls a function at intervals, in a thread, while a block runs."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_LARGEST_SHARE = 0.05  # of a core is spent on looking, however large the study
+_LARGEST_SHARE = 0.05  # of a core is spent on the calls, however large the study
 _PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
-def looking(look: Callable[[], object], *, seconds: float) -> Iterator[None]:
-    """Calls look() while the block runs, `seconds` after the last time, or later where a look takes much CPU time.
+def called_every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
+    """Calls call() while the block runs, `seconds` after the last time, or later where a call takes much CPU time.
 
-    look handles its own errors: what it raises ends the looking. The block's end waits a second for a look to end.
+    call handles its own errors: what it raises ends the calls. The end of the block waits a second for a call to end.
     """
     stop = threading.Event()
 
-    def watch() -> None:
+    def repeat() -> None:
         pause = seconds
         while not stop.wait(pause):
             started = time.thread_time()
-            look()
+            call()
             pause = max(seconds, (time.thread_time() - started) / _LARGEST_SHARE)
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

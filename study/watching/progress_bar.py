@@ -1,36 +1,49 @@
-"""The progress bar: how far the study is, from its records and from its board."""
+"""The progress bar and the metrics of a sweep, drawn from one count at the same intervals."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Protocol
 
-import ray
-from ray.actor import ActorHandle
 from tqdm import tqdm
 
-from analysis.records.rows import finished_run_ids
 from study.planning.members import Pack
-from study.watching.periodic import looking
+from study.watching.periodic import called_every
+from study.watching.study_count import StudyCount
 from trainables.specs import TeacherSpec
+
+_SECONDS_BETWEEN = 1.0
+Describe = Callable[[StudyCount], tuple[int, str]]
 
 
 @contextmanager
 def bar(
-    board: ActorHandle, describe: Callable[[dict[str, int]], tuple[int, str]], *, total: int, unit: str
+    count: StudyCount,
+    describe: Describe,
+    *,
+    total: int,
+    unit: str,
+    show: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Draws a progress bar with the time left until the block ends; describe(steps) gives what is done and a remark."""
+    """Draws a progress bar with the time left until the block ends, and calls show() at each look at the count.
+
+    describe(count) gives what is done and a remark.
+    """
     display = tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.5, smoothing=0.05)
 
     def draw() -> None:
-        with suppress(ray.exceptions.RayError):  # the cluster is going down; the block ends next
-            done, remark = describe(ray.get(board.steps.remote()))
+        with suppress(Exception):  # records or a cluster that are away for a moment: the next look follows
+            count.refresh()
+            show()
+            done, remark = describe(count)
             display.set_postfix_str(remark, refresh=False)
             display.update(min(done, total) - display.n)
 
     try:
-        with looking(draw, seconds=1.0):
+        with called_every(_SECONDS_BETWEEN, draw):
             yield
+        draw()
         display.update(total - display.n)
     finally:
         display.close()
@@ -42,27 +55,25 @@ class Teachers(Protocol):
     @property
     def specs(self) -> Sequence[TeacherSpec]: ...
 
-    @property
-    def num_running(self) -> int: ...
+    def is_made(self, spec: TeacherSpec) -> bool: ...
 
 
-def describe_packs(
-    packs: Sequence[Pack], teachers: Teachers | None, study_dir: Path, steps: dict[str, int]
-) -> tuple[int, str]:
+def describe_teachers(teachers: Teachers, count: StudyCount) -> tuple[int, str]:
+    """Steps taken of the teachers, and how many are made; no remark where none is missing."""
+    made = [spec for spec in teachers.specs if teachers.is_made(spec)]
+    steps = sum(
+        spec.num_steps if spec in made else min(count.steps_of(spec.teacher_id), spec.num_steps)
+        for spec in teachers.specs
+    )
+    return steps, f"teachers {len(made)}/{len(teachers.specs)}, " if teachers.specs else ""
+
+
+def describe_packs(packs: Sequence[Pack], teachers: Teachers | None, count: StudyCount) -> tuple[int, str]:
     """Steps taken of members and teachers, and how many packs, members and teachers are finished."""
-    finished = finished_run_ids(study_dir)
-    num_packs = num_members = 0
-    made = teachers.specs if teachers else ()
-    member_steps = sum(min(steps.get(spec.teacher_id, 0), spec.num_steps) for spec in made)
-    remark = f"teachers {len(made) - teachers.num_running}/{len(made)}, " if teachers and made else ""
-    for pack in packs:
-        done = sum(member.run_id in finished for member in pack.members)
-        num_members += done
-        num_packs += done == len(pack.members)
-        budget = pack.members[0].train.steps
-        taken = budget if done else min(steps.get(pack.pack_id, 0), budget)
-        member_steps += taken * len(pack.members)
+    teacher_steps, remark = describe_teachers(teachers, count) if teachers else (0, "")
+    num_members = sum(member.run_id in count.rows for pack in packs for member in pack.members)
     return (
-        member_steps,
-        f"{remark}packs {num_packs}/{len(packs)}, members {num_members}/{sum(len(pack.members) for pack in packs)}",
+        teacher_steps + count.member_steps(packs),
+        f"{remark}packs {count.pack_states(packs)['done']}/{len(packs)},"
+        f" members {num_members}/{sum(len(pack.members) for pack in packs)}",
     )

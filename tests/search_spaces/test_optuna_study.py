@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search_spaces import Space, load_space
 from search_spaces.optuna_study import MethodStudy
 from search_spaces.samplers import MULTI_OBJECTIVE, SAMPLERS, make_sampler, require_sampler
-from study.search.scores import objectives, pareto_front, scalar_score
+from study.search.scores import objectives, scalar_score
 
 INSTALLED = [name for name in SAMPLERS if name != "cmaes" or find_spec("cmaes")]
 
@@ -128,11 +128,6 @@ def test_scores() -> None:
     assert objectives([1.0, math.inf], "mean", 1.0) == (math.inf,)
     assert objectives([1.0, math.nan], "pareto", 1.0) == (math.inf, math.inf)
     assert scalar_score([1.0, 3.0], "pareto", 1.0) == objectives([1.0, 3.0], "mean_std", 1.0)[0]
-
-
-def test_pareto_front() -> None:
-    points = [(1.0, 5.0), (2.0, 2.0), (3.0, 3.0), (5.0, 1.0), (math.inf, math.inf), (2.0, 2.0)]
-    assert pareto_front(points) == [0, 1, 3, 5]
 
 
 def test_a_sampler_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,17 +8,18 @@ import pytest
 
 from analysis.records.rows import RUN_SCHEMA, write_run
 from analysis.status.status import RUNNING
-from storage import is_local, new_folder
+from storage import is_local
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
+from study.directory.layout import checkpoints_dir
 from study.directory.lease import lease
 from study.loggers import exporting
 from study.loggers.table import open_logger, require_place
 from study.planning.members import plan_members
 from study.watching.events import EventLog, log_dir, read_events
 from study.watching.find_status import find_standing, planned_study
-from trainables.training.checkpoints import COMPLETE
+from study.watching.progress import ProgressFiles
 
 OVERRIDES = ("teachers=[unet_16]", "methods=[out_kd]", "seeds=[0,1]", "train.steps=200")
 
@@ -40,8 +41,7 @@ def test_a_study_is_watched_where_it_lies(place: Path, capsys: pytest.CaptureFix
         log("sweep_started")
         log("pack_started", pack_id="0" * 16, teacher="unet_16", seeds=[1], steps=200, run_ids=[second.run_id])
         write_run(place, row(first.run_id))
-        with new_folder(place / "checkpoints" / ("0" * 16) / "step-00000150", COMPLETE) as folder:
-            (folder / COMPLETE).write_text("{}")
+        ProgressFiles(checkpoints_dir(place))("0" * 16, 150, [second.run_id])
         standing = find_standing(planned_study(place))
         assert status.main([f"study_dir={place}"]) == 0
     assert (standing.state, standing.finished, standing.count["running"]) == (RUNNING, 1, 1)

@@ -1,7 +1,7 @@
 """Data sets by source, and the seed streams that batches come from.
 
-A source is a frozen dataclass of what a user says of the data: `name`, `identity()` (what member ids hash), `load()`,
-`known_shape()`. Adding one is a file in this folder and a line in SOURCES.
+A source is a frozen dataclass of what a user says of the data: `name`, `identity()` (what member ids hash), `load()`.
+Adding one is a file in this folder and a line in SOURCES.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, Protocol
 
 from trainables.checks import require_choice
-from trainables.data.absent import Absent
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
 from trainables.data.folder import Folder
@@ -18,18 +17,9 @@ from trainables.data.generated import Generated
 from trainables.data.huggingface import HuggingFace
 from trainables.data.images import ImageSource
 from trainables.data.latents import Latents
+from trainables.data.planned import Planned
 
-__all__ = [
-    "SOURCES",
-    "Absent",
-    "DataShape",
-    "DataSpec",
-    "Dataset",
-    "cache_bytes",
-    "data_shape",
-    "load_data",
-    "make_data",
-]
+__all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "cache_bytes", "data_shape", "load_data", "make_data"]
 
 
 class DataSpec(Protocol):
@@ -43,15 +33,8 @@ class DataSpec(Protocol):
     def identity(self) -> Any:
         """JSON that says which images these are."""
 
-    @property
-    def is_absent(self) -> bool:
-        """Whether it is not on this machine."""
-
     def load(self) -> Dataset:
         """The data set. Raises ValueError naming what is not there."""
-
-    def known_shape(self) -> DataShape | None:
-        """What follows from the settings alone; None where the data must be looked at."""
 
 
 SOURCES: dict[str, Any] = {
@@ -63,17 +46,16 @@ SOURCES: dict[str, Any] = {
 }
 
 
-def make_data(settings: Mapping[str, Any], *, may_be_absent: bool = False) -> DataSpec:
+def make_data(settings: Mapping[str, Any]) -> DataSpec:
     """The data set of the settings: `source` (by default the name) and the keys of that source.
 
-    may_be_absent: for a dry run; data that is not there is what its settings say of it (`Absent`).
     Raises ValueError that names the key, the value and what is allowed.
     """
     key = "source" if "source" in settings else "name"
     source = str(settings.get(key))
     require_choice(f"data.{key}", source, tuple(SOURCES))
     allowed = [field.name for field in fields(SOURCES[source])]
-    own = {name: value for name, value in settings.items() if name != "source"}
+    own = {name: value for name, value in settings.items() if name not in ("source", "shape")}  # shape: of dry runs
     for name in own:
         if name not in allowed:
             raise ValueError(f"data has no key {name!r}; allowed: source, {', '.join(allowed)}")
@@ -81,7 +63,7 @@ def make_data(settings: Mapping[str, Any], *, may_be_absent: bool = False) -> Da
         spec: DataSpec = SOURCES[source](**own)
     except TypeError as error:
         raise ValueError(f"data must have the keys {', '.join(allowed)} but got {', '.join(own)}") from error
-    return Absent(spec) if may_be_absent and spec.is_absent else spec
+    return spec
 
 
 @cache
@@ -91,8 +73,7 @@ def load_data(spec: DataSpec) -> Dataset:
 
 
 def data_shape(spec: DataSpec) -> DataShape:
-    """Of the settings where they say it all (always in a dry run without the data), else of what is there."""
-    return spec.known_shape() or load_data(spec).shape
+    return spec.shape if isinstance(spec, Planned) else load_data(spec).shape
 
 
 def cache_bytes(spec: DataSpec) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainables.data.dataset import CLASSES, Dataset, DataShape
+from trainables.data.dataset import CLASSES, Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +16,8 @@ class Digits:
 
     name: str = "digits"
 
-    is_absent = False
-
     def identity(self) -> str:
         return self.name
-
-    def known_shape(self) -> DataShape:
-        return DataShape(image=(1, 8, 8), num_classes=10)
 
     def load(self) -> Dataset:
         from sklearn.datasets import load_digits  # takes a second to import

@@ -48,14 +48,6 @@ class Folder(ImageSource):
         ):
             raise ValueError(f"data.partition must be null, a path or a list of names but got {self.partition!r}")
 
-    @property
-    def has_classes(self) -> bool:
-        return self.classes
-
-    @property
-    def is_absent(self) -> bool:
-        return self.path is None or not Path(self.path).exists()
-
     def _settings(self) -> dict[str, Any]:
         """Which files the partition names shows in the images."""
         return {key: value for key, value in super()._settings().items() if key != "partition"}
@@ -85,7 +77,7 @@ class Folder(ImageSource):
 
     def _listing(self) -> Listing:
         """The files that are asked for. Raises ValueError where there are none."""
-        if self.path is None or not Path(self.path).is_dir():
+        if not Path(self.path).is_dir():
             raise ValueError(f"data.path must be a folder of images but got {self.path}")
         listing = list_images(Path(self.path))
         if self.partition is not None:
@@ -103,7 +95,7 @@ class Folder(ImageSource):
     def _partitioned(self, listing: Listing) -> Listing:
         """The files by the names, or by the stems, that the partition has. Raises ValueError for a name without one."""
         if isinstance(self.partition, str):
-            path = find_partition(self.partition, Path(self.path or ""))
+            path = find_partition(self.partition, Path(self.path))
             wanted, where = chosen_names(path, self.split_value), str(path)
         else:
             wanted, where = set(self.partition or ()), "the list"

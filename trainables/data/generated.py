@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from trainables.checks import require_whole
-from trainables.data.dataset import CLASSES, POOLED, TEXT, Dataset, DataShape
+from trainables.data.dataset import CLASSES, POOLED, TEXT, Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,6 @@ class Generated:
     text: tuple[int, int] | None = None
     pooled: int | None = None
 
-    is_absent = False
-
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
             if key == "text" and value is not None:
@@ -39,10 +37,6 @@ class Generated:
 
     def identity(self) -> Any:
         return {"source": "generated", **asdict(self)}
-
-    def known_shape(self) -> DataShape:
-        size = (self.channels, self.size, self.size)
-        return DataShape(image=size, num_classes=self.num_classes, text=self.text, pooled=self.pooled)
 
     def load(self) -> Dataset:
         draw = torch.Generator().manual_seed(0)

@@ -34,14 +34,6 @@ class HuggingFace(ImageSource):
         if self.split is not None and Path(require_text("data.split", self.split, _SPLIT)).name != self.split:
             raise ValueError(f"data.split must be {_SPLIT} but got {self.split!r}")
 
-    @property
-    def has_classes(self) -> bool:
-        return self.label_column is not None
-
-    @property
-    def is_absent(self) -> bool:
-        return self.path is None or not Path(self.path).exists()
-
     def _prepare(self) -> tuple[Prepared, list[int] | None, int | None]:
         folder = self._folder()
         rows = self._rows(folder)
@@ -89,7 +81,6 @@ class HuggingFace(ImageSource):
 
     def _num_classes(self, labels: list[Any], feature: Any) -> int:
         where, num_classes = f"data.label_column={self.label_column}", getattr(feature, "num_classes", None)
-        num_classes = num_classes or self.num_classes
         for number, label in enumerate(labels):
             if not isinstance(label, int):
                 hint = f"; class_encode_column({self.label_column!r}) makes numbers of text" * isinstance(label, str)
@@ -97,21 +88,21 @@ class HuggingFace(ImageSource):
             if label < 0 or (num_classes is not None and label >= num_classes):
                 last = "" if num_classes is None else f" to {num_classes - 1}"
                 raise ValueError(f"{where}: row {number} must be a class from 0{last} but is {label}")
-        return num_classes or max(labels) + 1
+        return int(num_classes or max(labels) + 1)
 
     def _folder(self) -> Path:
-        folder = Path(self.path or "", self.split or "")
-        if self.path is None or not (folder / "state.json").is_file():
+        folder = Path(self.path, self.split or "")
+        if not (folder / "state.json").is_file():
             raise ValueError(
                 f"data.path must be a data set that save_to_disk made (and data.split its split{self._splits()}):"
-                f" {None if self.path is None else folder}"
+                f" {folder}"
             )
         return folder
 
     def _splits(self) -> str:
         """Of a DatasetDict, as far as they can be read."""
         try:
-            splits = json.loads(Path(self.path or "", "dataset_dict.json").read_text())["splits"]
+            splits = json.loads(Path(self.path, "dataset_dict.json").read_text())["splits"]
             return f": {', '.join(splits)}"
         except (OSError, ValueError, KeyError, TypeError):
             return ""

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from trainables.checks import require_choice, require_text, require_whole
-from trainables.data.dataset import CLASSES, Dataset, DataShape
+from trainables.data.dataset import CLASSES, Dataset
 from trainables.data.pixels import RESAMPLING, fit
 from trainables.data.prepare import Prepared
 
@@ -25,31 +25,27 @@ _PLACES = ("path", "cache")  # where something is says nothing of what it is
 class ImageSource:
     """The square in the middle of each image (crop wide; null: as wide as fits) or its crop_box, resized.
 
-    path: null only in a dry run. crop_box: left, top, right, bottom. background: what shows through transparent pixels,
-    a grey of 0 to 255 or [red, green, blue]. channels: 1 or 3; null: as the images are. num_classes: what a dry run
-    takes where the images are not there. flip: half of the images that training sees are mirrored. cache: where the
-    prepared images are kept (by default in the system's temporary folder).
+    crop_box: left, top, right, bottom. background: what shows through transparent pixels, a grey of 0 to 255 or [red,
+    green, blue]. channels: 1 or 3; null: as the images are. flip: half of the images that training sees are mirrored.
+    cache: where the prepared images are kept (by default in the system's temporary folder).
     """
 
     name: str
-    path: str | None = None
+    path: str
     size: int
     crop: int | None = None
     crop_box: tuple[int, int, int, int] | None = None
     resampling: str = "bicubic"
     background: int | tuple[int, int, int] = 255
     channels: int | None = None
-    num_classes: int | None = None
     flip: bool = False
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        if self.path is not None:
-            _require_path(self.path)
+        _require_path(self.path)
         require_whole("data.size", self.size, 4, 4096)
-        for key in ("crop", "num_classes"):
-            if getattr(self, key) is not None:
-                require_whole(f"data.{key}", getattr(self, key), 1)
+        if self.crop is not None:
+            require_whole("data.crop", self.crop, 1)
         if self.crop_box is not None:
             object.__setattr__(self, "crop_box", _box(self.crop_box, self.crop))
         require_choice("data.resampling", self.resampling, tuple(RESAMPLING))
@@ -63,15 +59,6 @@ class ImageSource:
     def _require_bool(self, key: str) -> None:
         if not isinstance(getattr(self, key), bool):
             raise ValueError(f"data.{key} must be true or false but got {getattr(self, key)!r}")
-
-    @property
-    def has_classes(self) -> bool:
-        raise NotImplementedError
-
-    @property
-    def is_absent(self) -> bool:
-        """Whether what path names is not on this machine."""
-        raise NotImplementedError
 
     def _prepare(self) -> tuple[Prepared, list[int] | None, int | None]:
         """The images, their classes and how many there are. Raises ValueError naming what is wrong with them."""
@@ -87,20 +74,6 @@ class ImageSource:
         if identity != self._identity:
             raise ValueError(f"data.path: {self.path} holds other images here than where the study was planned")
         return data
-
-    def known_shape(self) -> DataShape | None:
-        """What the settings alone say; None where the images must be looked at."""
-        if self.channels is None or (self.has_classes and self.num_classes is None):
-            return None
-        num_classes = self.num_classes if self.has_classes else None
-        return DataShape(image=(self.channels, self.size, self.size), num_classes=num_classes)
-
-    def planned_shape(self) -> DataShape:
-        """What a dry run takes where the images are not there: RGB unless data.channels says otherwise."""
-        if self.has_classes and self.num_classes is None:
-            raise ValueError(f"data.num_classes must be given in a dry run where data.path ({self.path}) is not there")
-        num_classes = self.num_classes if self.has_classes else None
-        return DataShape(image=(self.channels or 3, self.size, self.size), num_classes=num_classes)
 
     def cache_bytes(self) -> int:
         """What the prepared images take on each machine that reads them; reads them."""
@@ -136,8 +109,6 @@ class ImageSource:
         identity |= {"images": found.digest, "channels": found.images.shape[1]}
         if labels is None or num_classes is None:
             return Dataset(images=found.images, flip=self.flip), identity
-        if self.num_classes not in (None, num_classes):
-            raise ValueError(f"data.num_classes must be what the data has, {num_classes}, but got {self.num_classes}")
         identity |= {"labels": hashlib.sha256(json.dumps(labels).encode()).hexdigest(), "num_classes": num_classes}
         classes, null = {CLASSES: torch.tensor(labels)}, {CLASSES: torch.tensor(num_classes)}
         data = Dataset(images=found.images, conditions=classes, null=null, num_classes=num_classes, flip=self.flip)

@@ -18,8 +18,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from trainables.checks import require_text, require_whole
-from trainables.data.dataset import Dataset, DataShape
+from trainables.checks import require_text
+from trainables.data.dataset import Dataset
 
 MANIFEST, LATENTS, NULL = "manifest.json", "latents", "null.safetensors"
 _KEYS = {"shards", "tensors", "num_classes", "source", "scaling_factor", "shift_factor"}
@@ -29,49 +29,17 @@ _NUM_LOOKED_AT = 64
 @dataclass(frozen=True, kw_only=True)
 class Latents:
     """A folder that study.latents made. references: whether FID is measured against the images they were made of (which
-    must be where they were), or against what the latents decode to. channels, size, num_classes, text and pooled: what
-    a dry run takes where they are not there (path: null, or of another machine).
+    must be where they were), or against what the latents decode to.
     """
 
     name: str
-    path: str | None = None
+    path: str
     references: bool = True
-    channels: int | None = None
-    size: int | None = None
-    num_classes: int | None = None
-    text: tuple[int, int] | None = None
-    pooled: int | None = None
 
     def __post_init__(self) -> None:
-        if self.path is not None:
-            require_text("data.path", self.path, "the path of a folder that python -m study.latents made")
-        for key in ("channels", "size", "num_classes", "pooled"):
-            if getattr(self, key) is not None:
-                require_whole(f"data.{key}", getattr(self, key), 1, 10**5)
-        if self.text is not None:
-            if not isinstance(self.text, list | tuple) or len(self.text) != 2:
-                raise ValueError(f"data.text must be null or two whole numbers but got {self.text!r}")
-            for number in self.text:
-                require_whole("data.text", number, 1, 10**5)
-            object.__setattr__(self, "text", tuple(self.text))  # lists cannot be hashed
+        require_text("data.path", self.path, "the path of a folder that python -m study.latents made")
         if not isinstance(self.references, bool):
             raise ValueError(f"data.references must be true or false but got {self.references!r}")
-
-    @property
-    def is_absent(self) -> bool:
-        return self.path is None or not Path(self.path).exists()
-
-    def known_shape(self) -> None:
-        """The manifest says what they are."""
-
-    def planned_shape(self) -> DataShape:
-        """What a dry run takes where they are not there."""
-        if self.channels is None or self.size is None:
-            raise ValueError(
-                f"data.channels and data.size must be given in a dry run where data.path ({self.path}) is not there"
-            )
-        image = (self.channels, self.size, self.size)
-        return DataShape(image=image, num_classes=self.num_classes, text=self.text, pooled=self.pooled)
 
     def identity(self) -> Any:
         digests = [shard["sha256"] for shard in self._manifest["shards"]]
@@ -80,7 +48,7 @@ class Latents:
 
     def load(self) -> Dataset:
         """Raises ValueError naming a shard that is not there or not as large as it was."""
-        manifest, root = self._manifest, Path(self.path or "")
+        manifest, root = self._manifest, Path(self.path)
         for shard in manifest["shards"]:
             path = root / shard["name"]
             if not path.is_file() or path.stat().st_size != shard["bytes"]:
@@ -110,10 +78,8 @@ class Latents:
 
     @cached_property
     def _manifest(self) -> dict[str, Any]:
-        path = Path(self.path or "", MANIFEST)
+        path = Path(self.path, MANIFEST)
         try:
-            if self.path is None:
-                raise ValueError("data.path is null")
             manifest: dict[str, Any] = json.loads(path.read_text())
             _check(manifest)
         except (OSError, ValueError) as error:

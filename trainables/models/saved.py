@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from torch import nn
 
 from storage import is_there, new_folder
-from trainables.families import family_of
+from trainables.families import Family, family_of
 from trainables.models import load_model
 from trainables.models.digest import weights_digest
+from trainables.process import Process
 from trainables.training.trainee import Trainee
 
 _FACTS = "training.json"
@@ -47,13 +49,13 @@ class TrainedStudent:
         )
 
 
-def save_student(student: TrainedStudent, folder: Path) -> None:
-    """Saves a student that did not diverge as a diffusers directory; a reader sees the whole folder or none."""
+def save_student(student: TrainedStudent, folder: Path, process: Process) -> None:
+    """Saves a student that did not diverge as a diffusers pipeline; a reader sees the whole folder or none."""
     assert student.model is not None
     facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
     facts["stopped_at_step"] = student.stopped_at_step
     facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
-    save_model(student.model, folder, _FACTS, facts)
+    save_model(student.model, folder, _FACTS, facts, process)
 
 
 def load_student(folder: Path) -> TrainedStudent | None:
@@ -69,14 +71,34 @@ def load_student(folder: Path) -> TrainedStudent | None:
     return TrainedStudent(folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped)
 
 
-def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any]) -> None:
-    """Saves a diffusers model and a JSON file of facts under one name, atomically; an existing folder stays."""
+def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any], process: Process) -> None:
+    """Saves a model as its pipeline's folder and a JSON file of facts, atomically; an existing folder stays.
+
+    model_index.json, unet/ or transformer/, scheduler/: what `from_pretrained` of diffusers' pipelines reads. One that
+    decodes latents or reads text is given its autoencoder and encoders there: `from_pretrained(folder, vae=...)`.
+    """
     if is_there(folder, facts_name):
         return
+    family = family_of(model)
     with new_folder(folder, facts_name) as temporary:
-        family_of(model).plain(model).save_pretrained(temporary, safe_serialization=True)
-        files = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
+        family.plain(model).save_pretrained(temporary / family.component, safe_serialization=True)
+        process.save(temporary / "scheduler")
+        (temporary / "model_index.json").write_text(json.dumps(_model_index(family, process), indent=2))
+        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {path.relative_to(temporary).as_posix(): _digest(path) for path in paths}
         (temporary / facts_name).write_bytes(sealed({**facts, "files": files}))
+
+
+def _model_index(family: Family, process: Process) -> dict[str, Any]:
+    """What says to diffusers which pipeline this is; a class that is not its own, it imports from here."""
+    model_class = family.model_class
+    library = "diffusers" if model_class.__module__.startswith("diffusers.") else model_class.__module__
+    return {
+        "_class_name": family.pipeline,
+        "_diffusers_version": diffusers.__version__,
+        family.component: [library, model_class.__name__],
+        "scheduler": ["diffusers", process.scheduler],
+    }
 
 
 def sealed(facts: Mapping[str, Any]) -> bytes:
@@ -89,7 +111,7 @@ def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
     path = folder / facts_name
     try:
         facts: dict[str, Any] = json.loads(path.read_bytes())
-        if facts.pop(_SEAL, None) not in (None, _facts_digest(facts)):  # None: of an earlier version
+        if facts.pop(_SEAL, None) != _facts_digest(facts):
             raise ValueError("its content is not what was written")
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
@@ -98,7 +120,7 @@ def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
 
 def check_files(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raises ValueError naming a file of the model that is not the one that was saved."""
-    for name, digest in facts.get("files", {}).items():
+    for name, digest in facts["files"].items():
         if not (folder / name).is_file() or _digest(folder / name) != digest:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved")
 

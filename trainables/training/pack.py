@@ -121,7 +121,7 @@ def run_pack(
     for outcome in train_in_parts(missing, train, ranks, checkpoints):
         trained[outcome.train_id] = outcome
         if ranks.rank == 0 and outcome.model is not None:
-            save_student(outcome, folders.students / outcome.train_id)
+            save_student(outcome, folders.students / outcome.train_id, members[0].process)
     for member in list(members)[ranks.rank :: ranks.world_size]:
         student = trained[member.train_id]
         assert student is not None

@@ -28,6 +28,7 @@ from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, save_student
+from trainables.process import PIXEL
 from trainables.specs import TeacherSpec
 
 Usage = namedtuple("Usage", "total used free")
@@ -50,7 +51,8 @@ def write_samples(study_dir: Path) -> None:
 
 def write_student(study_dir: Path) -> None:
     model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
-    save_student(TrainedStudent("t" * 16, model, weights_digest(model), [], 1.0, None), study_dir / "students" / "t")
+    student = TrainedStudent("t" * 16, model, weights_digest(model), [], 1.0, None)
+    save_student(student, study_dir / "students" / "t", PIXEL)
 
 
 @pytest.mark.parametrize("write", [write_row, write_samples, write_student])

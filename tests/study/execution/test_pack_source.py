@@ -47,3 +47,28 @@ def test_nothing_begins_when_the_budget_is_spent() -> None:
 
 def test_a_spent_budget_begins_nothing() -> None:
     assert searcher(WithinBudget(PlannedPacks(shares(1)), lambda: 2.0, 2.0), [1]).suggest("a") == Searcher.FINISHED
+
+
+class Needed:
+    """One teacher in training, until `made`."""
+
+    def __init__(self) -> None:
+        self.made = self.failed = False
+
+    @property
+    def num_running(self) -> int:
+        return 0 if self.made else 1
+
+    def ready(self, pack: Any) -> bool:
+        return self.made or pack != "pack 0"
+
+
+def test_packs_wait_for_their_teacher_which_takes_a_place() -> None:
+    needed = Needed()
+    asked = PackSearcher(PlannedPacks(shares(3)), lambda packs: packs, lambda: 2, needed)  # type: ignore[arg-type, return-value]
+    assert asked.suggest("a") == {"trial": ["pack 1"]}
+    assert asked.suggest("b") is None  # the teacher has the other place
+    needed.made = True
+    assert asked.suggest("b") == {"trial": ["pack 0"]}
+    needed.failed = True
+    assert asked.suggest("c") == Searcher.FINISHED

@@ -1,17 +1,19 @@
-"""What a killed controller holds is known by that nobody works in it, and given back."""
+"""The placement group of a killed controller has no actor, and is given back; those of other jobs are not touched."""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 PROGRAM = """
-import json, time
+import json, pathlib, time
 import ray
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from study.execution import placement_groups as places
+from study.execution import placement_groups as groups
+from study.watching.events import logged_sweep
 
 @ray.remote(num_cpus=1)
 class Worker:
@@ -23,25 +25,32 @@ left, used = (placement_group([{"CPU": 1}]) for _ in range(2))
 ray.get([left.ready(), used.ready()])
 worker = Worker.options(scheduling_strategy=PlacementGroupSchedulingStrategy(placement_group=used)).remote()
 ray.get(worker.ready.remote())
+study_dir = pathlib.Path(STUDY_DIR)
+assert groups.known_jobs(study_dir) == {ray.get_runtime_context().get_job_id()}
+with logged_sweep(study_dir, job=groups.this_job().rpartition("/")[0] + "/7f000000"):
+    pass
+jobs = groups.known_jobs(study_dir)
+assert "7f000000" in jobs
 while True:
     try:
-        found = places.empty_places()
+        found = groups.empty_groups(jobs)
         break
     except Exception:  # the dashboard of a new cluster takes its time
         time.sleep(1)
-places._SECONDS_BETWEEN = 0.5
+groups._SECONDS_BETWEEN = 0.5
 deadline = time.monotonic() + 60
-with places.freeing_places():
-    while places.empty_places() and time.monotonic() < deadline:
+with groups.freed_placement_groups(study_dir):
+    while groups.empty_groups(jobs) and time.monotonic() < deadline:
         time.sleep(0.2)
 names = {left.id.hex(): "left", used.id.hex(): "used"}
-print(json.dumps([sorted(names[one] for one in found), sorted(places.empty_places()), ray.get(worker.ready.remote())]))
+left_over = sorted(groups.empty_groups(jobs))
+print(json.dumps([sorted(names[one] for one in found), left_over, ray.get(worker.ready.remote())]))
 """
 
 
 @pytest.mark.full
-def test_only_places_without_anybody_are_freed() -> None:
-    command = [sys.executable, "-c", PROGRAM]
+def test_only_groups_without_an_actor_are_freed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", f"STUDY_DIR = {str(tmp_path)!r}\n{PROGRAM}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == [["left"], [], True]

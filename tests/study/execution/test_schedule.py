@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,15 +69,16 @@ def test_teachers_that_are_named_come_first_and_nothing_is_left_out(config: Stud
 def test_a_sweep_begins_with_the_teachers_that_are_named(config: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Pack] = []
     monkeypatch.setattr(run_packs, "bar", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(run_packs, "run_trials", lambda _job, source, _cluster: begun.extend(source.waiting))
+    monkeypatch.setattr(
+        run_packs, "run_trials", lambda _config, _launch, source, _cluster, **_: begun.extend(source.waiting)
+    )
     monkeypatch.setattr(teachers, "_start", lambda *_: None)
     named = replace(config, teachers_first=("unet_16", "unet_64"))
-    job: Any = SimpleNamespace(board=None, study_dir=Path())
     cluster: Any = SimpleNamespace(num_slots=2, live_slots=lambda: 2)
     packs = plan_packs(plan_members(config), None)
-    run_packs.run_packs(job, packs, cluster, COSTS, first=named.teachers_first)  # type: ignore[arg-type]
+    run_packs.run_packs(named, None, packs, cluster, COSTS)  # type: ignore[arg-type]
     assert [pack.teacher.name for pack in begun[:10] if pack.teacher] == ["unet_16"] * 5 + ["unet_64"] * 5
-    orders = [[spec.name for spec in TeacherTasks(one, job.board, one.teachers).specs] for one in (named, config)]
+    orders = [[spec.name for spec in TeacherTasks(one, one.teachers).specs] for one in (named, config)]
     assert orders == [["unet_16", "unet_64", "unet_160"], ["unet_160", "unet_64", "unet_16"]]
 
 

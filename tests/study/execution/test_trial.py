@@ -7,20 +7,18 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 import torch.distributed as dist
 from ray import tune
 from ray.exceptions import RayActorError
-from ray.train import ControllerError, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train import ControllerError
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from study.execution import run_packs, trial
+from study.execution import ray_internals, run_packs, trial
 from study.execution.launch import NO_LIMIT, Launch, Trial, WorkerGroup
 from study.execution.pack_source import PlannedPacks
 from study.execution.trial import _TryOnceMore, run_trial
-from trainables.training.failures import DoesNotFitError, MemberError, blamed_on
+from trainables.training.failures import DoesNotFitError, MemberError
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
 CONFIG, LAUNCH = {"trial": Trial("name", None)}, Launch(None, WorkerGroup(1, 1.0, 0.0), "", lambda *_, **__: None)
@@ -135,7 +133,7 @@ def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pyte
 
     monkeypatch.setenv("RAY_ADDRESS", "another:1")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
-    monkeypatch.setattr(trial, "_LeanTorchTrainer", Trainer)
+    monkeypatch.setattr(ray_internals, "lean_torch_trainer", lambda: Trainer)
     trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print))
     assert found["RAY_ADDRESS"] == "this:2"
 
@@ -152,16 +150,15 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
 
     monkeypatch.setenv("RAY_ADDRESS", "this:2")  # what is set here is taken back
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
-    monkeypatch.setattr(trial, "_LeanTorchTrainer", Runs)
+    monkeypatch.setattr(ray_internals, "lean_torch_trainer", lambda: Runs)
     launch = Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print)
     trial._fit(Trial("name", None), launch)
     monkeypatch.setattr(run_packs.tune, "Tuner", Runs)
-    monkeypatch.setattr(run_packs, "freeing_places", nullcontext)
+    monkeypatch.setattr(run_packs, "freed_placement_groups", lambda _study_dir: nullcontext())
     monkeypatch.setattr(run_packs.tune, "with_parameters", lambda run, **_: run)
-    census = SimpleNamespace(shown=nullcontext)
-    job: Any = SimpleNamespace(launch=launch, census=census, max_device_hours=None)
+    config: Any = SimpleNamespace(study_dir=tmp_path, max_device_hours=None)
     cluster: Any = SimpleNamespace(live_slots=lambda: 1, num_slots=1)
-    run_packs.run_trials(job, PlannedPacks([]), cluster)
+    run_packs.run_trials(config, launch, PlannedPacks([]), cluster)
     assert limits == [NO_LIMIT, NO_LIMIT]
     assert NO_LIMIT == -1  # as Ray has it
 
@@ -176,25 +173,3 @@ def test_drivers_take_no_cpu_and_are_beside_the_head_unless_they_are_many() -> N
         assert tune.PlacementGroupFactory([resources]).required_resources == {
             key: amount for key, amount in resources.items() if amount
         }
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # of its own settings
-def test_a_trainer_starts_no_actor_that_is_of_no_use() -> None:
-    """The names are Ray's: should they change, its own trainer has them no more."""
-    scaling = ScalingConfig(num_workers=1)
-    theirs, ours = (
-        {type(one).__name__ for one in trainer(print, scaling_config=scaling)._create_default_callbacks()}
-        for trainer in (TorchTrainer, trial._LeanTorchTrainer)
-    )
-    assert theirs - ours == {"DatasetsCallback", "PlacementGroupCleanerCallback"}
-
-
-def test_what_a_member_raises_names_it_and_what_nobody_is_to_blame_for_passes() -> None:
-    one: Any = SimpleNamespace(run_id="a" * 16)
-    with pytest.raises(MemberError, match="KeyError: 'x'") as caught, blamed_on(one):
-        raise KeyError("x")
-    assert caught.value.run_id == one.run_id
-    for error in (torch.OutOfMemoryError("full"), GLOO, DoesNotFitError("4 members")):
-        with pytest.raises(type(error)) as passed, blamed_on(one):
-            raise error
-        assert passed.value is error

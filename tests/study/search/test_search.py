@@ -133,7 +133,7 @@ def run_rounds(source: RoundPacks, outcomes: dict[str, Outcome], *, num_slots: i
     """Runs packs as a cluster does: num_slots at once, ending in random order. Returns the sizes of the packs."""
     running, sizes = [], []
     while not source.exhausted or running:
-        while len(running) < num_slots and (packs := source.next_packs()):
+        while len(running) < num_slots and (packs := source.next_packs(lambda _pack: True)):
             running.append(packs)
             sizes += [len(pack.members) for pack in packs]
         packs = running.pop(pick.randrange(len(running)))
@@ -159,28 +159,28 @@ def test_teachers_do_not_wait_for_each_other(tmp_path: Path) -> None:
     config = tuned_config(tmp_path, "protocol.teachers=[unet_16,unet_64]", "protocol.methods=[out_kd]")
     searches, outcomes = make_searches(config), dict[str, Outcome]()
     source = RoundPacks(searches, lambda: outcomes, max_members=None, num_slots=1)
-    (one_seed,), (other_seed,), *rest = [source.next_packs() for _ in range(4)]
+    (one_seed,), (other_seed,), *rest = [source.next_packs(lambda _pack: True) for _ in range(4)]
     assert one_seed.teacher == other_seed.teacher
     assert all(pack.teacher != one_seed.teacher for (pack,) in rest)
-    assert not source.next_packs()  # both rounds are out
+    assert not source.next_packs(lambda _pack: True)  # both rounds are out
     assert not source.exhausted
     for pack in (one_seed, other_seed):
         outcomes |= {member.run_id: outcome(member) for member in pack.members}
         source.ended([pack])
-    (third,) = source.next_packs()
+    (third,) = source.next_packs(lambda _pack: True)
     assert third.teacher == one_seed.teacher
 
 
 def test_a_pack_that_leaves_no_rows_ends_the_search(tmp_path: Path) -> None:
     source = RoundPacks(make_searches(tuned_config(tmp_path)), dict, max_members=6, num_slots=2)
-    source.ended(source.next_packs())
+    source.ended(source.next_packs(lambda _pack: True))
     assert source.exhausted
-    assert not source.next_packs()
+    assert not source.next_packs(lambda _pack: True)
 
 
 def test_members_of_one_seed_and_all_methods_share_a_pack(tmp_path: Path) -> None:
     source = RoundPacks(make_searches(tuned_config(tmp_path)), dict, max_members=12, num_slots=2)
-    (pack,) = source.next_packs()
+    (pack,) = source.next_packs(lambda _pack: True)
     assert len({member.seed for member in pack.members}) == 1
     assert len({member.method.name for member in pack.members}) == 3
 

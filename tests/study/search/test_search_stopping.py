@@ -13,7 +13,6 @@ from study.search.confirm import confirm_phases
 from study.search.early_stopping import make_rungs
 from study.search.outcomes import Outcome
 from study.search.rounds import make_searches
-from trainables.models import Size
 from trainables.training.pack import MemberResult
 
 MEDIAN = "protocol.early_stopping={rule:median,steps:[50,100],num_images:64,keep:0.34}"
@@ -66,9 +65,8 @@ def test_a_row_of_another_phase_than_search_is_refused_for_a_member_with_rungs(t
     """The last line, should a plan ever be wrong: nothing is written."""
     (search,) = make_searches(tuned_config(tmp_path, MEDIAN))
     member = search.advance({})[0]
-    size = Size(params=1, macs=1)
     sink = RecordSink(
-        study_dir=tmp_path, study="s", phase="search", phases={member.run_id: phase}, collapse_fid=1.0, student=size,
+        study_dir=tmp_path, study="s", phase="search", phases={member.run_id: phase}, collapse_fid=1.0,
         folders=folders(tmp_path),
     )  # fmt: skip
     from trainables.models.saved import TrainedStudent

@@ -1,13 +1,12 @@
 """Logs are whole JSON lines, whoever writes at the same time; they are bounded and hold no credentials."""
 
-import json
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from study.watching import events as logs
-from study.watching.events import MAX_LINES, EventLog, log_dir, logged_sweep, read_events, remove_old_logs
+from study.watching.events import EventLog, log_dir, logged_sweep, read_events, remove_old_logs
 
 
 def write_many(folder: Path, number: int) -> None:
@@ -30,15 +29,25 @@ def test_several_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
     assert len(list(log_dir(tmp_path).iterdir())) == 3
 
 
-def test_a_file_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_write", lambda path, text: path.write_text(text))
-    log = EventLog(tmp_path, "sweep")
-    for index in range(MAX_LINES + 100):
+def test_a_file_is_bounded_and_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 10_000)
+    log = EventLog(log_dir(tmp_path), "sweep")
+    for index in range(1000):
         log("tick", index=index)
-    (path,) = tmp_path.iterdir()
-    kept = [json.loads(line)["index"] for line in path.read_text().splitlines()]
-    first, last = MAX_LINES // 10, MAX_LINES * 9 // 10
-    assert kept == [*range(first), *range(MAX_LINES + 100 - last, MAX_LINES + 100)]
+    assert sum(path.stat().st_size for path in log_dir(tmp_path).iterdir()) <= 2 * 10_000
+    kept = [event["index"] for event in read_events(tmp_path)]
+    assert kept == list(range(1000 - len(kept), 1000))
+    assert len(kept) > 100
+
+
+def test_a_line_is_appended_and_nothing_is_written_again(tmp_path: Path) -> None:
+    log = EventLog(log_dir(tmp_path), "sweep")
+    log("first")
+    (path,) = log_dir(tmp_path).iterdir()
+    inode = path.stat().st_ino
+    log("second")
+    assert path.stat().st_ino == inode
+    assert [event["event"] for event in read_events(tmp_path)] == ["first", "second"]
 
 
 def test_only_the_newest_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

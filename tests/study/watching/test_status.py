@@ -15,12 +15,14 @@ from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, termina
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
+from study.directory.layout import checkpoints_dir
 from study.directory.lease import holder, lease
 from study.planning.members import plan_members, plan_packs
 from study.search.replay import known_members
 from study.search.rounds import make_searches
 from study.watching.events import EventLog, log_dir
 from study.watching.find_status import find_standing, planned_study
+from study.watching.progress import ProgressFiles
 from trainables.specs import Member
 
 GRID = ("teachers=[unet_16]", "methods=[out_kd,diffusion_only]", "seeds=[0,1]", "train.steps=200")
@@ -89,13 +91,14 @@ def test_beside_a_sweep(tmp_path: Path) -> None:
     planned = make_study(tmp_path, *GRID, "pack.checkpoint_every_steps=50")
     finish(tmp_path, planned[0])
     log = EventLog(log_dir(tmp_path), "worker")
-    log("pack_started", pack_id="of an earlier sweep", teacher=None, seeds=[0], steps=200, run_ids=[planned[3].run_id])
+    ProgressFiles(checkpoints_dir(tmp_path))("0" * 16, 100, [planned[3].run_id])  # of an earlier sweep
     log("sweep_started")
     running, other = planned[1], planned[2]
     assert running.teacher
     (pack,) = [pack for pack in plan_packs(planned, None) if running in pack.members]
     log("pack_started", pack_id=pack.pack_id, teacher="unet_16", seeds=[1], steps=200, run_ids=[running.run_id])
-    (tmp_path / "checkpoints" / pack.pack_id / "step-00000150").mkdir(parents=True)
+    write = ProgressFiles(checkpoints_dir(tmp_path))
+    write(pack.pack_id, 150, [running.run_id])
     log("member_failed", run_id=running.run_id, attempt=1, final=False, error="Traceback\n  line\nKeyError: 'x'\n")
     with lease(tmp_path, beat_seconds=0.2):
         finish(tmp_path, other)

@@ -1,6 +1,7 @@
 """What workers and the sweep say in metrics, and that tags stay few."""
 
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,14 @@ from tiny_record import make_record
 from analysis.records.rows import compact_runs, write_run
 from study.config.command_line import compose
 from study.config.parse import study_config
+from study.directory.layout import checkpoints_dir
 from study.planning.members import plan_members, plan_packs
 from study.watching import prometheus
+from study.watching.progress import ProgressFiles
+from study.watching.progress_bar import describe_packs
 from study.watching.prometheus import PackMetrics
-from study.watching.study_metrics import Census
+from study.watching.study_count import StudyCount
+from study.watching.study_metrics import StudyMetrics
 from trainables.specs import Member
 from trainables.training.watch import MemberSight, Sight
 
@@ -65,16 +70,23 @@ def test_a_worker_says_means_of_a_method_and_counts(recorded: Recorded, planned:
 
 def test_the_sweep_says_what_became_of_every_member(recorded: Recorded, planned: list[Member], tmp_path: Path) -> None:
     found = plan_packs(planned, None)
-    census = Census("digits", tmp_path, None)
-    census.plan(found)
-    census.show(set())
+    count = StudyCount(tmp_path)
+    metrics = StudyMetrics("digits", count, lambda: found)
+    count.plan(planned)
+    count.refresh()
+    metrics.show()
     assert recorded["members"][tags(method="lift", state="waiting")] == 5
     rows = [(one, "collapsed" if one.seed == 0 else "ok", 40.0 + one.seed) for one in planned if one.seed < 3]
     for one, status, fid in rows:
         teacher = one.teacher.name if one.teacher else None
         row = {"status": status, "fid": fid, "teacher": teacher, "method": one.method.name, "device_seconds": 7.0}
         write_run(tmp_path, make_record(one.run_id) | row)
-    census.show({pack.pack_id for pack in found if pack.members[0].seed == 3})
+    write = ProgressFiles(checkpoints_dir(tmp_path))
+    for pack in found:
+        if pack.members[0].seed == 3:
+            write(pack.pack_id, 10, [one.run_id for one in pack.members])
+    count.refresh()
+    metrics.show()
     states = {state: recorded["members"][tags(method="lift", state=state)] for state in ("ok", "running", "waiting")}
     assert states == {"ok": 2, "running": 1, "waiting": 1}
     assert recorded["members"][tags(method="lift", state="collapsed")] == 1
@@ -85,16 +97,42 @@ def test_the_sweep_says_what_became_of_every_member(recorded: Recorded, planned:
         for state, number in {"done": 6, "running": 2, "waiting": 2}.items()
     }
     compact_runs(tmp_path)
-    census.show(set())
+    count.refresh()
+    metrics.show()
     assert recorded["fid"][tags(method="lift")] == 41.0
-    assert len(recorded["members"]) == 3 * 4  # methods by states that there were: no run_id, no seed
+    assert len(recorded["members"]) == 3 * 4  # methods by the states that occurred: no run_id, no seed
 
 
-def test_rows_are_read_once(planned: list[Member], recorded: Recorded, tmp_path: Path) -> None:
-    census = Census("digits", tmp_path, None)
+def test_rows_are_read_once(tmp_path: Path) -> None:
+    count = StudyCount(tmp_path)
     write_run(tmp_path, make_record("0" * 16))
-    census.show(set())
+    count.refresh()
     (tmp_path / "records" / "runs" / f"{'0' * 16}.parquet").write_bytes(b"")  # would be refused if it were read
     write_run(tmp_path, make_record("1" * 16))
-    census.show(set())
-    assert sum(recorded["members"].values()) == 2
+    count.refresh()
+    assert set(count.rows) == {"0" * 16, "1" * 16}
+
+
+def test_bar_metrics_and_status_count_the_same(recorded: Recorded, planned: list[Member], tmp_path: Path) -> None:
+    """One pack is half trained, one member of another is finished: every view says so."""
+    found = plan_packs(planned, None)
+    first, second = (pack for pack in found if len(pack.members) > 1 and pack.members[0].seed in (0, 1))
+    ProgressFiles(checkpoints_dir(tmp_path))(first.pack_id, 40, [one.run_id for one in first.members])
+    write_run(tmp_path, make_record(second.members[0].run_id))
+    count = StudyCount(tmp_path, since=None)
+    count.plan(planned)
+    count.refresh()
+    steps, remark = describe_packs(found, None, count)
+    assert steps == 40 * len(first.members) + second.members[0].train.steps
+    assert remark == f"packs 0/{len(found)}, members 1/{len(planned)}"
+    StudyMetrics("digits", count, lambda: found).show()
+    assert sum(value for key, value in recorded["members"].items() if ("state", "running") in key) == len(first.members)
+    assert {one.run_id for one in count.in_state("running")} == {one.run_id for one in first.members}
+
+
+def test_progress_of_an_earlier_sweep_is_not_running(planned: list[Member], tmp_path: Path) -> None:
+    ProgressFiles(checkpoints_dir(tmp_path))("0" * 16, 40, [planned[0].run_id])
+    count = StudyCount(tmp_path, since=datetime.now(UTC))
+    count.plan(planned)
+    count.refresh()
+    assert count.state(planned[0].run_id) == "waiting"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.data import Absent, cache_bytes, data_shape, make_data
+from trainables.data import cache_bytes, make_data
 from trainables.data.digits import Digits
 from trainables.specs import content_id
 
@@ -146,27 +146,3 @@ def test_a_cache_without_room_is_refused_before_an_image_is_written(tmp_path: Pa
 def test_the_cache_can_be_counted_before_the_disk_is_full(tmp_path: Path) -> None:
     assert cache_bytes(source(write(tmp_path / "a", range(4)), tmp_path)) == 4 * 3 * 8 * 8
     assert cache_bytes(Digits()) == 0
-
-
-def test_a_dry_run_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"source": "folder", "name": "a", "size": 16, "channels": 1}
-    spec = make_data(settings, may_be_absent=True)
-    monkeypatch.delattr(os, "scandir")
-    assert isinstance(spec, Absent)
-    assert data_shape(spec).image == (1, 16, 16)
-    assert spec.identity() == {"source": "absent", "name": "a"}
-    assert spec.describe() == "data a: data.path is not given; taken to be 1x16x16"
-    with pytest.raises(
-        ValueError, match=r"data.num_classes must be given in a dry run where data.path .* is not there"
-    ):
-        data_shape(make_data({**settings, "classes": True, "path": "/nowhere"}, may_be_absent=True))
-    with pytest.raises(ValueError, match=r"data.channels and data.size must be given in a dry run"):
-        data_shape(make_data({"source": "latents", "name": "a"}, may_be_absent=True))
-    latents = {"source": "latents", "name": "a", "channels": 4, "size": 32, "num_classes": 10}
-    assert data_shape(make_data(latents, may_be_absent=True)).num_classes == 10
-
-
-def test_where_the_settings_say_the_shape_no_image_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = source(write(tmp_path / "a", range(1)), tmp_path, channels=3)
-    monkeypatch.delattr(os, "scandir")
-    assert data_shape(spec).image == (3, 8, 8)

@@ -174,6 +174,7 @@ def test_celeba_is_cut_out_as_its_code_does(root: Path) -> None:
     from study.config.command_line import option_config
 
     celeba = {**option_config("data", "celeba"), "path": str(root), "cache": str(root.parent / "cache")}
+    celeba["partition"] = "list_eval_partition.txt"
     whole = make_data({**celeba, "size": 128}).load().images
     assert whole.shape == (2, 3, 128, 128)
     assert (whole[0, 0, 0].tolist(), whole[0, 1, :, 0].tolist()) == (list(range(25, 153)), list(range(57, 185)))
