@@ -70,7 +70,8 @@ def _method(method: Method) -> dict[str, Any]:
 def _teacher(spec: TeacherSpec) -> str:
     model = spec.model
     if spec.pretrained is not None and spec.pretrained.folder is not None:
-        return _inline({"name": spec.name, "folder": spec.pretrained.folder})
+        own = {"variant": spec.pretrained.variant} if spec.pretrained.variant else {}
+        return _inline({"name": spec.name, "folder": spec.pretrained.folder, **own})
     known = option_config("teacher", model.name) if model.name in option_names("teacher") else {}
     if isinstance(model, PrunedSpec):
         if known.get("pruning", {}).items() <= model.pruning.items() and known.get("teacher") == model.teacher.name:

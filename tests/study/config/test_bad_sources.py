@@ -135,7 +135,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "no_images" / "a.png").write_bytes(b"no image")
     (root / "broken_json" / "config.json").write_text("{")
     (root / "list_json" / "config.json").write_text("[1]")
-    (root / "pickled" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    (root / "pickled" / "config.json").write_text('{"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1}')
     (root / "pickled" / "diffusion_pytorch_model.bin").write_bytes(trap)
     (root / "colour" / "config.json").write_text('{"_class_name": "UNet2DModel", "in_channels": 3}')
     (root / "list_latents" / MANIFEST).write_text("[]")
