@@ -55,11 +55,13 @@ class HuggingFace(ImageSource):
         except ImportError as error:
             raise ValueError("data.source=huggingface needs the extra: pip install '.[huggingface]'") from error
         try:
+            if json.loads((folder / "state.json").read_text()).get("_data_files") == []:
+                raise ValueError("it has no rows")
             rows: Any = datasets.load_from_disk(str(folder))
         except Exception as error:  # datasets and pyarrow fail in many ways
             raise ValueError(f"data.path: {folder} cannot be read: {error}") from error
         if not len(rows):
-            raise ValueError(f"data.path must be a data set with images but {folder} has no rows")
+            raise ValueError(f"data.path: {folder} cannot be read: it has no rows")
         for key in ("image_column", "label_column"):
             if getattr(self, key) is not None:
                 require_choice(f"data.{key}", getattr(self, key), rows.column_names)

@@ -101,7 +101,7 @@ def test_a_label_that_the_classes_lack_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_set_and_a_split_that_is_not_named_are_refused(tmp_path: Path) -> None:
     save(tmp_path, {"image": IMAGES}, image=datasets.Image()).select([]).save_to_disk(str(tmp_path / "empty"))
-    with pytest.raises(ValueError, match=r"data.path must be a data set with images but .*empty has no rows"):
+    with pytest.raises(ValueError, match=r"data.path: .*empty cannot be read: it has no rows"):
         load(tmp_path, path=str(tmp_path / "empty"))
     parts = {name: datasets.Dataset.from_dict({"image": IMAGES}) for name in ("train", "test")}
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "parts"))
