@@ -116,6 +116,7 @@ class Pretrained:
     hub: str | None = None
     revision: str | None = None
     subfolder: str | None = None
+    variant: str | None = None  # of its weights, e.g. fp16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,8 @@ def _teacher(spec: TeacherSpec) -> Any:
     """The entry of a teacher: its name where a file of conf/teacher says the same."""
     model = spec.model
     if spec.pretrained is not None and spec.pretrained.folder is not None:
-        return {"name": spec.name, "folder": spec.pretrained.folder}
+        own = {"variant": spec.pretrained.variant} if spec.pretrained.variant else {}
+        return {"name": spec.name, "folder": spec.pretrained.folder, **own}
     known = option_config("teacher", model.name) if model.name in option_names("teacher") else {}
     if isinstance(model, PrunedSpec):
         if known.get("pruning", {}).items() <= model.pruning.items() and known.get("teacher") == model.teacher.name:

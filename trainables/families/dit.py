@@ -65,6 +65,8 @@ FAMILY = Family(
     blocks=_layers,
     layers=_layers,
     cut_by=("depth_pruning",),
+    needs=(CLASSES,),
+    is_sized=True,
     prepare=_prepare,
     plain=_plain,
 )

@@ -75,7 +75,7 @@ def component_folder(folder: Path) -> Path:
     return next((path for path in inner if (path / "config.json").is_file()), folder)
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, variant: str | None = None) -> nn.Module:
     """A model from a diffusers directory with safetensors weights, its own or a pipeline's; nothing is unpickled or
     downloaded.
 
@@ -93,6 +93,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
                 local_files_only=True,
                 low_cpu_mem_usage=False,
                 torch_dtype=dtype,
+                variant=variant,
                 output_loading_info=True,
             )
         if found["missing_keys"]:  # diffusers only warns and goes on
