@@ -16,6 +16,7 @@ from pathlib import Path
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
+from study.execution.auth_token import keep_token_private
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
@@ -43,6 +44,8 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
+    if config.address == LOCAL:
+        keep_token_private()
     try:
         context = ray.init(
             address=config.address,

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from analysis.records.rows import finished_run_ids
+from study.directory.claim import MARKER
 from study.directory.lease import ask_to_stop, is_held, lease
 
-FOREIGN = "sweep-of-another.lease"
+FOREIGN = "sweep-0123456789abcdef.lease"
 HOLD = "import sys, time, pathlib; from study.directory.lease import lease\nwith lease(pathlib.Path(sys.argv[1])): {}"
 
 
@@ -35,7 +36,7 @@ def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
 def test_what_was_put_into_it_stays(tmp_path: Path) -> None:
     with lease(tmp_path / "study"):
         (tmp_path / "study" / "file").touch()
-    assert [path.name for path in (tmp_path / "study").iterdir()] == ["file"]
+    assert {path.name for path in (tmp_path / "study").iterdir()} == {"file", MARKER}
 
 
 def test_the_lease_of_a_killed_sweep_is_taken_over_at_once(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_who_stood_still_is_interrupted(tmp_path: Path, capfd: pytest.CaptureFix
     with pytest.raises(KeyboardInterrupt), lease(tmp_path, beat_seconds=0.05):
         stand_still(tmp_path)
     assert "taken over" in capfd.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == [FOREIGN]
+    assert {path.name for path in tmp_path.iterdir()} == {FOREIGN, MARKER}
 
 
 @pytest.mark.parametrize("stale", [False, True])

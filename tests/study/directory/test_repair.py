@@ -105,7 +105,7 @@ def test_damage_is_named_and_set_aside(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(moved)
     for place, line in zip(moved, lines, strict=True):
-        assert f"damaged, moved to {study_dir / 'damaged' / place} and made again" in line
+        assert f"damaged, moved to {study_dir / 'damaged' / place}; made again when a member needs it" in line
         assert not (study_dir / place).exists()
     kept = {one.removeprefix("damaged/") for one in files(study_dir)}
     assert kept == before, "nothing is lost"
@@ -115,12 +115,12 @@ def test_damage_is_named_and_set_aside(
 
 
 def test_damaged_training_state_is_named_and_set_aside(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = study_dir / "checkpoints" / "pack" / "step-00000005"
+    checkpoint = study_dir / "checkpoints" / ("5" * 16) / "step-00000005"
     checkpoint.mkdir(parents=True)
     (checkpoint / "complete.json").write_text("{}")
     set_aside_damaged(study_dir)
     assert str(checkpoint) in capsys.readouterr().err
-    assert (study_dir / "damaged" / "checkpoints" / "pack" / checkpoint.name / "complete.json").exists()
+    assert (study_dir / "damaged" / "checkpoints" / ("5" * 16) / checkpoint.name / "complete.json").exists()
 
 
 def test_a_second_damage_of_the_same_name_does_not_replace_the_first(study_dir: Path) -> None:

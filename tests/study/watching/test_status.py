@@ -15,6 +15,7 @@ from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, termina
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
+from study.directory.claim import claim
 from study.directory.lease import holder, lease
 from study.planning.members import plan_members, plan_packs
 from study.search.replay import known_members
@@ -28,6 +29,8 @@ GRID = ("teachers=[unet_16]", "methods=[out_kd,diffusion_only]", "seeds=[0,1]", 
 
 def make_study(study_dir: Path, *overrides: str) -> list[Member]:
     cfg = compose("config", [f"study_dir={study_dir}", *overrides])
+    study_dir.mkdir(exist_ok=True)
+    claim(study_dir)
     write_study_yaml(cfg, study_dir)
     config = study_config(cfg)
     return [] if config.tuning else plan_members(config)
