@@ -15,6 +15,7 @@ from smallest_model import SMALLEST
 
 from analysis.records.rows import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
 from storage import SEAL
+from study.directory.claim import claim
 from study.directory.repair import describe_missing, set_aside_damaged
 from trainables.data import DataShape
 from trainables.evaluation.fidelity import Features, load_features, save_features
@@ -29,6 +30,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def study_dir(tmp_path: Path) -> Path:
     """A study of one member, with all that is kept of it."""
+    claim(tmp_path)
     model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
     digest = weights_digest(model)
     save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID)
