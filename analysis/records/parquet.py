@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage import new_file
+from storage import is_local, new_file
 
 _SEAL = b"sha256-of-name-and-file:"
 _UNSEALED = _SEAL + b"0" * 64
@@ -34,6 +34,7 @@ def read_table(path: Path) -> pa.Table:
 
     Raises DamagedError for anything else, OSError when the file cannot be read.
     """
+    require_file(path)
     content = path.read_bytes()
     seals = re.findall(_SEAL + rb"[0-9a-f]{64}", content)
     if seals and seals[-1] != _seal(path.stem, content.replace(seals[-1], _UNSEALED)):
@@ -44,6 +45,12 @@ def read_table(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
         raise DamagedError(path, f"not a readable Parquet file: {error}") from error
     return table.replace_schema_metadata(None)
+
+
+def require_file(path: Path) -> None:
+    """Raises DamagedError for a folder, pipe or device that has the name of a file; reading a pipe would never end."""
+    if is_local(path) and path.exists() and not path.is_file():
+        raise DamagedError(path, "it is no file")
 
 
 def write_table(table: pa.Table, path: Path) -> None:

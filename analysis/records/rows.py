@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.records.parquet import DamagedError, read_table, write_table
+from analysis.records.parquet import DamagedError, read_table, require_file, write_table
 from storage import source
 
 SCHEMA_VERSION = 2
@@ -125,6 +125,7 @@ def finished_run_ids(study_dir: Path) -> set[str]:
 
 
 def _bundled_run_ids(path: Path) -> list[str]:
+    require_file(path)
     try:
         found: list[str] = pq.read_table(source(path), columns=["run_id"]).column(0).to_pylist()
     except (pa.ArrowException, OSError, IndexError) as error:

@@ -26,7 +26,7 @@ from study.directory.layout import folders
 from study.directory.lease import holder
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.search.replay import known_members
-from study.watching.events import read_events
+from study.watching.events import has_facts, read_events
 from study.watching.progress import Progress
 from study.watching.study_count import RUNNING as RUNS
 from study.watching.study_count import WAITING, StudyCount
@@ -99,7 +99,7 @@ class _Sweep:
     @classmethod
     def find(cls, study_dir: Path) -> _Sweep:
         held = holder(study_dir)
-        events = read_events(study_dir)
+        events = [event for event in read_events(study_dir) if has_facts(event)]
         starts = [index for index, event in enumerate(events) if event["event"] == "sweep_started"]
         events = events[starts[-1] :] if starts else []
         lives = held is not None and held.lives
@@ -122,7 +122,7 @@ def _how_it_ended(events: Sequence[Mapping[str, Any]]) -> str:
 
 def _failure(event: Mapping[str, Any]) -> Remark | None:
     """An exception or a lost machine, in a line."""
-    when, errors = event["time"][11:19], [event.get("error"), *event.get("errors", ())]
+    when, errors = event["time"][11:19], [event.get("error"), *_texts(event.get("errors"))]
     said = [str(error).strip().splitlines()[-1] for error in errors if error and str(error).strip()]
     text = ": " + said[0].split(". ")[0][:200] if said else ""
     if event["event"] == "member_failed":
@@ -131,6 +131,10 @@ def _failure(event: Mapping[str, Any]) -> Remark | None:
     if event["event"] in ("worker_lost", "group_restarted", "controller_lost"):
         return Remark(text=f"{when} {event['event'].replace('_', ' ')}, its packs go on{text}")
     return None
+
+
+def _texts(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _running_pack(progress: Progress, count: StudyCount) -> PackStanding | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from storage import file_digest, read_sealed, sealed
 from trainables.checks import require_text
 from trainables.data.dataset import POOLED, TEXT, Dataset
-from trainables.data.latents import LATENTS, MANIFEST, NULL, describe_shard, shard_digest
+from trainables.data.latents import LATENTS, MANIFEST, NULL, describe_shard
 
 Tensors = dict[str, torch.Tensor]
 
@@ -79,10 +80,10 @@ def load_text_encoder(raw: Mapping[str, Any], num_images: int) -> Callable[..., 
 
 
 def check_shards(out: Path) -> int:
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = read_sealed(MANIFEST, out / MANIFEST)
     for shard in manifest["shards"]:
         path = out / shard["name"]
-        if not path.is_file() or shard_digest(path) != shard["sha256"]:
+        if not path.is_file() or file_digest(path) != shard["sha256"]:
             print(f"{path} is missing or damaged: remove {path.with_suffix('.json').name} and run study.latents again")
             return 1
     print(f"{len(manifest['shards'])} shards are what was written")
@@ -102,7 +103,7 @@ def _write(path: Path, facts: Mapping[str, Any]) -> None:
     from storage import new_file
 
     with new_file(path) as file:
-        file.write(json.dumps(facts, indent=1).encode())
+        file.write(sealed(path.name, facts))
 
 
 def encode_shards(
@@ -122,7 +123,7 @@ def encode_shards(
                     raise ValueError(f"vae: {name} of images {start} to {int(indices[-1])} are not finite numbers")
             _save(path, tensors)
             _write(known, describe_shard(path, tensors))
-        shards.append(json.loads(known.read_text()))
+        shards.append(read_sealed(known.name, known))
         print(f"{path}: {int(indices[-1]) + 1} of {len(data)}")
     null = dict(data.null) | (encode_text([""] if raw["prompts"] else None, None) if encode_text else {})
     null = {name: value[0] if name in (TEXT, POOLED) else value for name, value in null.items()}

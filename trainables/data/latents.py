@@ -7,7 +7,6 @@
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from storage import file_digest, read_sealed
 from trainables.checks import require_text
 from trainables.data.dataset import Dataset
 
@@ -80,9 +80,9 @@ class Latents:
     def _manifest(self) -> dict[str, Any]:
         path = Path(self.path, MANIFEST)
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text())
+            manifest = read_sealed(MANIFEST, path)
             _check(manifest)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"data.path must be a folder that study.latents made but {path}: {error}") from error
         return manifest
 
@@ -156,12 +156,7 @@ class Decoder:
         return loaded.eval().requires_grad_(False)
 
 
-def shard_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def describe_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """A shard's line in the manifest."""
     size = {"num_images": len(tensors[LATENTS]), "bytes": path.stat().st_size}
-    return {"name": path.name, **size, "sha256": shard_digest(path)}
+    return {"name": path.name, **size, "sha256": file_digest(path)}

@@ -1,6 +1,5 @@
 """Bad data, teachers, students and processes are refused like any bad value: before anything is started or written."""
 
-import json
 import os
 import pickle
 import time
@@ -12,6 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from storage import sealed
 from trainables import data
 from trainables.data.latents import LATENTS, MANIFEST, NULL, describe_shard
 
@@ -119,7 +119,8 @@ def write_latents(folder: Path, shard: bytes | None = None, **facts: object) -> 
     safetensors.torch.save_file({}, folder / NULL)
     shards = [describe_shard(folder / "shard-00000.safetensors", {LATENTS: latents})]
     known = {"shards": shards, "tensors": [LATENTS], "num_classes": None, "scaling_factor": 1.0, "shift_factor": 0.0}
-    (folder / MANIFEST).write_text(json.dumps({**known, "source": {"source": "digits", "name": "digits"}, **facts}))
+    content = sealed(MANIFEST, {**known, "source": {"source": "digits", "name": "digits"}, **facts})
+    (folder / MANIFEST).write_bytes(content)
 
 
 @pytest.fixture(scope="module")
