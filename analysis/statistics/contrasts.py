@@ -41,11 +41,16 @@ def contrasts(pairs: Sequence[tuple[str, str]], kinds: Sequence[str]) -> list[Co
 
 def single_tests(tries: Tries, asked: Sequence[Contrast], generator: np.random.Generator) -> list[Contrast]:
     """Each of `asked` answered as if it were the only one."""
-    return [tested_together(tries, [one], generator)[0] for one in asked]
+    return [answered_together(tries, [one], generator)[0] for one in asked]
 
 
-def tested_together(tries: Tries, asked: Sequence[Contrast], generator: np.random.Generator) -> list[Contrast]:
-    """`asked` with estimates, simultaneous 95% intervals, p values and p values corrected for each other."""
+def answered_together(
+    tries: Tries, asked: Sequence[Contrast], generator: np.random.Generator, *, intervals: bool = True
+) -> list[Contrast]:
+    """`asked` with estimates, simultaneous 95% intervals, p values and p values corrected for each other.
+
+    Intervals are left out (NaN) without `intervals`, which is most of the work.
+    """
     parts = [_parts(tries, one) for one in asked]
     asked = [
         replace(one, estimate=_estimate(one.kind, first, second), simultaneous=len(asked) > 1)
@@ -57,7 +62,9 @@ def tested_together(tries: Tries, asked: Sequence[Contrast], generator: np.rando
     if not tries.paired:
         return _independent(asked, parts, generator)
     units = [(first.mean(axis=0), second.mean(axis=0)) for first, second in parts]
-    return _by_t(asked, units) if n < flips.MIN_SEEDS else _by_flips(asked, units, generator)
+    if n < flips.MIN_SEEDS:
+        return _by_t(asked, units, intervals=intervals)
+    return _by_flips(asked, units, generator, intervals=intervals)
 
 
 def _parts(tries: Tries, one: Contrast) -> tuple[FloatArray, FloatArray]:
@@ -78,8 +85,9 @@ def _estimate(kind: str, first: FloatArray, second: FloatArray) -> float:
 
 
 def _by_flips(
-    asked: Sequence[Contrast], units: Sequence[tuple[FloatArray, FloatArray]], generator: np.random.Generator
-) -> list[Contrast]:
+    asked: Sequence[Contrast], units: Sequence[tuple[FloatArray, FloatArray]], generator: np.random.Generator, *,
+    intervals: bool,
+) -> list[Contrast]:  # fmt: skip
     """Step-down max-T over sign flips of whole seeds; intervals from the same flips."""
     n = len(units[0][0])
     differences = np.stack([first - second for first, second in units])
@@ -87,22 +95,32 @@ def _by_flips(
     if n > flips.NORMAL_FROM:
         return _in_the_limit(asked, units, differences, centred, generator)
     signs = flips.sign_flips(n, generator)
-    adjusted = flips.step_down(flips.flip_statistics(differences, signs))
-    around = flips.flip_statistics(centred, signs)
+    observed = flips.flip_statistics(differences, signs)
+    adjusted = flips.step_down(observed)
+    raw = (observed >= observed[:, :1] * (1 - 1e-9)).mean(axis=1)
+    around = flips.flip_statistics(centred, signs) if intervals else None
     found = []
-    for place, (one, (first, second)) in enumerate(zip(asked, units, strict=True)):
-        ratio = one.kind == "spread"
-        others = np.delete(around, place, axis=0).max(axis=0) if len(asked) > 1 else None
-        p = float(flips.sign_flip_p(first - second, signs))
-        if one.kind == "collapse":
-            interval = collapse_interval(first - second, 1 - (1 - LEVEL) / len(asked))
-        else:
-            theta = second if ratio else np.ones(n)
-            interval = flips.flip_interval(
-                first if ratio else first - second, theta, signs, estimate=one.estimate, others=others, ratio=ratio
+    for place, (one, unit) in enumerate(zip(asked, units, strict=True)):
+        interval = NAN if around is None else _flip_interval(one, unit, signs, np.delete(around, place, axis=0))
+        found.append(
+            replace(
+                one, interval=interval, p=float(raw[place]), p_adjusted=float(adjusted[place]), floor=flips.floor(n)
             )
-        found.append(replace(one, interval=interval, p=p, p_adjusted=float(adjusted[place]), floor=flips.floor(n)))
+        )
     return found
+
+
+def _flip_interval(
+    one: Contrast, unit: tuple[FloatArray, FloatArray], signs: FloatArray, others: FloatArray
+) -> Interval:
+    """The interval of `one` that holds at once with those whose statistics under these flips are `others` (m, F)."""
+    first, second = unit
+    if one.kind == "collapse":
+        return collapse_interval(first - second, 1 - (1 - LEVEL) / (len(others) + 1))
+    least = others.max(axis=0) if len(others) else None
+    if one.kind == "spread":
+        return flips.flip_interval(first, second, signs, estimate=one.estimate, others=least, ratio=True)
+    return flips.flip_interval(first - second, np.ones(len(first)), signs, estimate=one.estimate, others=least)
 
 
 def _in_the_limit(
@@ -123,27 +141,40 @@ def _in_the_limit(
     return found
 
 
-def _by_t(asked: Sequence[Contrast], units: Sequence[tuple[FloatArray, FloatArray]]) -> list[Contrast]:
-    """Three to five seeds, whose sign flips cannot reach 5%: t tests of the differences, Holm and Bonferroni."""
+def _by_t(
+    asked: Sequence[Contrast], units: Sequence[tuple[FloatArray, FloatArray]], *, intervals: bool
+) -> list[Contrast]:
+    """Three to five seeds, whose sign flips cannot reach 5%: t tests of the differences, Holm and Bonferroni.
+
+    Collapses, zeros and ones, have no t test: their exact p is shown and takes no part in the correction.
+    """
     n = len(units[0][0])
     level = 1 - (1 - LEVEL) / len(asked)
-    p = np.array([float(flips.paired_t_p(first - second)) for first, second in units])
-    p[[place for place, one in enumerate(asked) if one.kind == "collapse"]] = np.nan  # no t test of zeros and ones
-    adjusted = unpaired.holm(p)
-    found = []
-    for place, (one, (first, second)) in enumerate(zip(asked, units, strict=True)):
-        if one.kind == "collapse":
-            exact = float(flips.sign_flip_p(first - second, flips.sign_flips(n, np.random.default_rng(0))))
-            interval = collapse_interval(first - second, level)
-            found.append(replace(one, interval=interval, p=exact, floor=flips.floor(n)))
-            continue
-        ratio = one.kind == "spread"
-        interval = flips.t_interval(
-            first if ratio else first - second, second if ratio else np.ones(n), estimate=one.estimate, ratio=ratio,
-            level=level,
-        )  # fmt: skip
-        found.append(replace(one, interval=interval, p=float(p[place]), p_adjusted=float(adjusted[place]), floor=0.0))
-    return found
+    exact = flips.sign_flips(n, np.random.default_rng(0))  # all of them
+    p = np.array([
+        float(flips.sign_flip_p(first - second, exact) if one.kind == "collapse" else flips.paired_t_p(first - second))
+        for one, (first, second) in zip(asked, units, strict=True)
+    ])  # fmt: skip
+    adjusted = unpaired.holm(np.where([one.kind == "collapse" for one in asked], np.nan, p))
+    return [
+        replace(
+            one,
+            interval=_t_interval(one, unit, level) if intervals else NAN,
+            p=float(p[place]),
+            p_adjusted=float(adjusted[place]),
+            floor=flips.floor(n) if one.kind == "collapse" else 0.0,
+        )
+        for place, (one, unit) in enumerate(zip(asked, units, strict=True))
+    ]
+
+
+def _t_interval(one: Contrast, unit: tuple[FloatArray, FloatArray], level: float) -> Interval:
+    first, second = unit
+    if one.kind == "collapse":
+        return collapse_interval(first - second, level)
+    if one.kind == "spread":
+        return flips.t_interval(first, second, estimate=one.estimate, ratio=True, level=level)
+    return flips.t_interval(first - second, np.ones(len(first)), estimate=one.estimate, ratio=False, level=level)
 
 
 def _independent(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.statistics.common_seeds import Tries
-from analysis.statistics.contrasts import Contrast, contrasts, single_tests, tested_together
+from analysis.statistics.contrasts import Contrast, answered_together, contrasts, single_tests
 from analysis.statistics.intervals import Interval
 
 ALPHA = 0.05
@@ -83,7 +83,7 @@ def family_of(
     for stage, chosen in _sequence(tries, primary):
         (one,) = single_tests(tries, [chosen], generator)
         found.append(_hypothesis(one, stage, tries))
-    last = tested_together(tries, _others(tries, baseline, primary, all_pairs=all_pairs), generator)
+    last = answered_together(tries, _others(tries, baseline, primary, all_pairs=all_pairs), generator)
     found += [_hypothesis(one, OTHERS, tries) for one in last]
     found, closed_by = _gated(found, margin)
     shown = single_tests(tries, _each_teacher(tries, baseline, primary), generator)
