@@ -16,6 +16,7 @@ from study.costs.dry_run import describe
 from study.costs.measured import describe_seconds, measure_costs, most_members
 from study.directory.layout import folders, report_dir
 from study.directory.lease import lease
+from study.directory.protocol import require_protocol
 from study.directory.repair import is_damaged, remove_orphans, set_aside_damaged
 from study.execution.cluster import connected, require_outlives_job
 from study.execution.failure import MemberFailedError, describe_failure
@@ -45,6 +46,9 @@ def run_study(cfg: DictConfig, command: str) -> int:
     if is_damaged(config.study_dir) or not _is_finished(config):
         with lease(config.study_dir):
             set_aside_damaged(config.study_dir)
+            require_protocol(
+                config.study_dir, {"data": config.data.identity(), "evaluation": config.evaluation.identity()}
+            )
             remove_orphans(config.study_dir)
             with exporting(config.loggers, config.study, config.study_dir):
                 _run_missing(cfg, config, command)
@@ -55,7 +59,9 @@ def run_study(cfg: DictConfig, command: str) -> int:
             remove_orphans(config.study_dir)
             with exporting(config.loggers, config.study, config.study_dir):
                 pass
-    report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
+    report = write_report(
+        [config.study_dir], report_dir(config.study_dir), settings=config.report, command=command, sweep=command
+    )
     print(report.text)
     print(f"report: {report.index}")
     return 0
@@ -64,10 +70,10 @@ def run_study(cfg: DictConfig, command: str) -> int:
 def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
     print(_describe_plan(config))
     if _is_finished(config):
-        write_study_yaml(cfg, config.study_dir)
+        write_study_yaml(cfg, config.study_dir, command)
         return
     try:
-        _run(cfg, config, plan_members(config) if config.tuning is None else [])
+        _run(cfg, config, plan_members(config) if config.tuning is None else [], command)
     except MemberFailedError as error:
         raise RuntimeError(describe_failure(error, config, command)) from error
 
@@ -91,7 +97,7 @@ def _describe_plan(config: StudyConfig) -> str:
     )
 
 
-def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
+def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member], command: str) -> None:
     finished = finished_run_ids(config.study_dir)
 
     def packs_of(config: StudyConfig) -> tuple[list[Pack], list[Pack]]:
@@ -113,7 +119,7 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
         disk = estimate_disk(config, missing, like, cluster.num_slots)
         print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
         require_disk(config.study_dir, disk)
-        write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
+        write_study_yaml(cfg, config.study_dir, command)  # not before: where the cluster is refused, nothing is written
         with logged_sweep(
             config.study_dir, study=config.study, finished=len(finished), packs=len(like), code_version=code_version()
         ):

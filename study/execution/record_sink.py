@@ -40,7 +40,6 @@ class RecordSink:
     study: str
     phase: str
     phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
-    collapse_fid: float
     student: Size
     folders: Folders
 
@@ -61,7 +60,7 @@ class RecordSink:
         return {
             "study": self.study,
             "phase": phase,
-            "status": self._status(result),
+            "status": _status(result),
             **_identity(member),
             **self._sizes(member),
             **_evaluation(result),
@@ -83,12 +82,6 @@ class RecordSink:
             "finished_at": finished,
         }
 
-    def _status(self, result: MemberResult) -> str:
-        if result.evaluation is None:
-            return "diverged"
-        fid = result.evaluation.metrics["fid"]
-        return "ok" if fid <= self.collapse_fid else "collapsed"  # a NaN is not below any threshold
-
     def _sizes(self, member: Member) -> dict[str, Any]:
         row: dict[str, Any] = {"student_params": self.student.params, "student_macs": self.student.macs}
         if member.teacher is not None:
@@ -101,6 +94,11 @@ class RecordSink:
             }
             row["capacity_gap"] = teacher.size.params / self.student.params
         return row
+
+
+def _status(result: MemberResult) -> str:
+    """A member without a finite FID has diverged; which of the others have collapsed is a setting of the report."""
+    return "ok" if result.evaluation is not None and np.isfinite(result.evaluation.metrics["fid"]) else "diverged"
 
 
 def _identity(member: Member) -> dict[str, Any]:

@@ -65,7 +65,6 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
         study=config.study,
         phase=phase,
         phases=phases or {},
-        collapse_fid=config.collapse_fid,
         student=student_size(config.student, data_shape(config.data), folders(config.study_dir).initial),
         folders=folders(config.study_dir),
     )
@@ -89,8 +88,9 @@ def make_job(
     )
     asks = (cluster.num_workers, cluster.cpus_per_worker, cluster.gpus_per_worker, cluster.memory_gb_per_worker)
     group = WorkerGroup(*asks, placement_strategy="PACK" if spans_nodes else "STRICT_PACK")
+    census = Census(config.study, config.study_dir, board, config.report.collapse_fid)
     launch = Launch(ray.put(job), group, ray_storage(config.study_dir), EventLog(logs, "controller"))
-    return Job(config.study_dir, launch, board, Census(config.study, config.study_dir, board), config.max_device_hours)
+    return Job(config.study_dir, launch, board, census, config.max_device_hours)
 
 
 def run_packs(

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.records.rows import read_runs
+from analysis.records.cells import Kind, labels, teacher_labels
+from analysis.records.rows import outcome, read_runs
 from analysis.status.status import (
     FINISHED,
     RUNNING,
@@ -32,7 +33,18 @@ from trainables.models.teachers import find_teacher
 from trainables.specs import Member
 from trainables.training.checkpoints import newest_steps
 
-_COLUMNS = ["run_id", "status", "teacher", "method", "seed", "fid", "steps", "diverged_at_step", "device_seconds"]
+_COLUMNS = [
+    "run_id",
+    "phase",
+    "status",
+    "teacher",
+    "method",
+    "seed",
+    "fid",
+    "steps",
+    "diverged_at_step",
+    "device_seconds",
+]
 _COLUMNS += ["finished_at"]
 
 
@@ -75,11 +87,11 @@ def find_standing(study: PlannedStudy) -> Standing:
         finished=num_finished,
         not_planned=len(set(rows) - set(members)),
         teachers=teachers,
-        cells=_cells(members, rows, begun),
+        cells=_cells(config, members, rows, begun),
         running=[pack for pack in running if pack.num_members],
         waiting=[_waiting_pack(pack) for pack in plan_packs(waiting, config.max_members)],
         failures=sweep.failures,
-        bad=_bad([row for run_id, row in rows.items() if run_id in members]),
+        bad=_bad([row for run_id, row in rows.items() if run_id in members], config.report.collapse_fid),
         member_steps_per_second=expenses.member_steps_per_second(since),
         device_seconds=sum(row["device_seconds"] or 0.0 for row in rows.values()),
         device_seconds_left=0.0 if is_finished else expenses.seconds_left(),
@@ -175,22 +187,29 @@ def _teachers(config: StudyConfig) -> list[TeacherStanding]:
     return found
 
 
-def _cells(members: Mapping[str, Member], rows: Mapping[str, Any], begun: set[str]) -> list[CellStanding]:
-    cells: dict[tuple[str | None, str], list[str]] = {}
-    for run_id, member in members.items():
-        cells.setdefault((member.teacher.name if member.teacher else None, member.method.name), []).append(run_id)
+def _cells(
+    config: StudyConfig, members: Mapping[str, Member], rows: Mapping[str, Any], begun: set[str]
+) -> list[CellStanding]:
+    """The cells of the report, with what is planned of each; all searched settings of a method are one."""
+    groups: dict[tuple[str | None, str], list[str]] = {}
+    teachers = teacher_labels(
+        {one.teacher.teacher_id: (one.teacher.name, one.teacher.seed) for one in members.values() if one.teacher}
+    )
+    for (run_id, member), label in zip(members.items(), _labels(config, members, rows), strict=True):
+        teacher = teachers[member.teacher.teacher_id] if member.teacher else None
+        groups.setdefault((teacher, label), []).append(run_id)
     found = []
-    for (teacher, method), run_ids in cells.items():
+    for (teacher, label), run_ids in groups.items():
         own = [rows[run_id] for run_id in run_ids if run_id in rows]
-        status = Counter(row["status"] for row in own)
+        count = Counter(outcome(row["status"], row["fid"], config.report.collapse_fid) for row in own)
         found.append(
             CellStanding(
                 teacher=teacher,
-                method=method,
+                method=label,
                 planned=len(run_ids),
-                ok=status["ok"],
-                collapsed=status["collapsed"],
-                diverged=status["diverged"],
+                ok=count["ok"],
+                collapsed=count["collapsed"],
+                diverged=count["diverged"],
                 running=len(begun.intersection(run_ids)),
                 fids=tuple(row["fid"] for row in own if row["fid"] is not None),
             )
@@ -198,16 +217,32 @@ def _cells(members: Mapping[str, Member], rows: Mapping[str, Any], begun: set[st
     return found
 
 
-def _bad(rows: Sequence[Mapping[str, Any]]) -> list[Remark]:
+def _labels(config: StudyConfig, members: Mapping[str, Member], rows: Mapping[str, Any]) -> list[str]:
+    """The label of every member's cell, as the report has it."""
+    searched = set(config.tuning.search_seeds) if config.tuning else set()
+    kept = [member for member in members.values() if member.seed not in searched]
+    texts = labels([_kind(config, member, rows.get(member.run_id)) for member in kept])
+    by_id = {member.run_id: text for member, text in zip(kept, texts, strict=True)}
+    return [by_id.get(run_id, f"{member.method.name} (search)") for run_id, member in members.items()]
+
+
+def _kind(config: StudyConfig, member: Member, row: Mapping[str, Any] | None) -> Kind:
+    """Its cell's; a member without a row is of the grid where it has the settings of the recipe."""
+    of_grid = config.tuning is None or (member.method in config.methods and member.train == config.train)
+    phase = row["phase"] if row else "grid" if of_grid else "confirm"
+    return Kind.of(phase, member.method.name, member.identity())
+
+
+def _bad(rows: Sequence[Mapping[str, Any]], collapse_fid: float | None) -> list[Remark]:
     """The members that collapsed or diverged, newest first."""
     newest_first = sorted(rows, key=lambda row: row["finished_at"] or datetime.min.replace(tzinfo=UTC), reverse=True)
-    return [
-        Remark(
-            text=f"{row['method']}, teacher {row['teacher'] or 'none'}, seed {row['seed']}: "
-            + (f"FID {row['fid']:.1f}" if row["status"] == "collapsed" and row["fid"] is not None else row["status"])
-            + (f" at step {row['diverged_at_step']}" if row["diverged_at_step"] is not None else ""),
-            run_id=row["run_id"],
-        )
-        for row in newest_first
-        if row["status"] != "ok"
-    ]
+    found = []
+    for row in newest_first:
+        state = outcome(row["status"], row["fid"], collapse_fid)
+        if state == "ok":
+            continue
+        what = f"FID {row['fid']:.1f}" if state == "collapsed" else "diverged"
+        step = f" at step {row['diverged_at_step']}" if row["diverged_at_step"] is not None else ""
+        text = f"{row['method']}, teacher {row['teacher'] or 'none'}, seed {row['seed']}: {what}{step}"
+        found.append(Remark(text=text, run_id=row["run_id"]))
+    return found

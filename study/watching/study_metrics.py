@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from analysis.records.rows import read_new_runs
+from analysis.records.rows import outcome, read_new_runs
 from study.execution.pack_source import PackSource
 from study.planning.members import Pack
 from study.watching.periodic import looking
@@ -33,6 +33,7 @@ class Census:
     study: str
     study_dir: Path
     board: ActorHandle
+    collapse_fid: float | None = None  # above it a member has collapsed
     _planned: dict[str, Pack] = field(default_factory=dict)  # by pack_id
     _rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by run_id
     _shown: set[tuple[str, str, str]] = field(default_factory=set)
@@ -67,7 +68,9 @@ class Census:
             state = "running" if pack.pack_id in begun else "waiting"
             packs[state if left else "done"] += 1
             members.update((teacher_of(member), member.method.name, state) for member in left)
-        members.update((*_cell(row), row["status"]) for row in self._rows.values())
+        members.update(
+            (*_cell(row), outcome(row["status"], row["fid"], self.collapse_fid)) for row in self._rows.values()
+        )
         for state in ("running", "waiting", "done"):
             set_gauge("packs", {"study": self.study, "state": state}, packs[state])
         self._shown |= set(members)
