@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.records.cells import FloatArray
-from analysis.report.stability_table import TableRow, table_rows
+from analysis.report.stability_table import TableRow, header, table_rows
 from analysis.results.compute import Results
 from analysis.results.findings import by_weight, shown
 from analysis.results.sentences import effect_text, interval_text, ratio_text
@@ -46,7 +46,7 @@ class PageTable:
     numeric: frozenset[int] = field(default_factory=frozenset)  # columns that are set to the right
 
 
-def main_table(entries: Sequence[Entry], tries: Tries | None) -> PageTable:
+def main_table(entries: Sequence[Entry], tries: Tries | None, collapse_fid: float | None) -> PageTable:
     """The table of the report: tries, mean and std a cell, best bold, second underlined, intervals under the pointer.
 
     KID, precision, recall and the teacher's FID have a column where one of the cells has them.
@@ -61,12 +61,12 @@ def main_table(entries: Sequence[Entry], tries: Tries | None) -> PageTable:
         "recall": [_mean_datum(cell.recall, 3) for cell, _ in own],
     }
     extra = {name: column for name, column in extra.items() if any(one.text != "–" for one in column)}
-    header = ("method", "teacher", "gap", "tries (FID)", "mean", "std", "collapsed", *extra)
+    names = (*header(collapse_fid), *extra)
     lines = tuple(
         (*_main_row(row, entry), *(column[place] for column in extra.values()))
         for place, (row, entry) in enumerate(zip(rows, own, strict=True))
     )
-    return PageTable(header, lines, frozenset({2, 4, 5, 6, *range(7, len(header))}))
+    return PageTable(names, lines, frozenset({2, *range(4, len(names))}))
 
 
 def _mean_datum(values: FloatArray, digits: int) -> Datum:
@@ -92,11 +92,11 @@ def _main_row(row: TableRow, entry: Entry) -> tuple[Datum, ...]:
 
 def cell_table(entries: Sequence[Entry]) -> PageTable:
     """Every statistic of every cell."""
-    header = (
+    names = (
         "method", "teacher", "n", "mean [95%]", "std [95%]", "median [coverage]", "IQR", "min to max", "CV",
-        "collapse rate [95%]", "mean and std without collapsed",
+        "collapse rate [95%]", "mean and std without collapsed", "KID", "precision", "recall",
     )  # fmt: skip
-    return PageTable(header, tuple(_cell_row(entry) for entry in entries), frozenset({2, 8}))
+    return PageTable(names, tuple(_cell_row(entry) for entry in entries), frozenset({2, 8}))
 
 
 def _cell_row(entry: Entry) -> tuple[Datum, ...]:
@@ -118,7 +118,8 @@ def _cell_row(entry: Entry) -> tuple[Datum, ...]:
         "", cell.teacher_params or 0, summary.n, summary.fid_mean, summary.fid_std, summary.fid_median, "",
         summary.fid_min, summary.fid_cv, summary.collapse_rate, summary.fid_mean_ok,
     )  # fmt: skip
-    return tuple(Datum(text, sort=sort) for text, sort in zip(texts, sorts, strict=True))
+    quality = (_mean_datum(cell.kid, 2), _mean_datum(cell.precision, 3), _mean_datum(cell.recall, 3))
+    return (*(Datum(text, sort=sort) for text, sort in zip(texts, sorts, strict=True)), *quality)
 
 
 def comparison_table(hypotheses: Sequence[Hypothesis], chances: Chances) -> PageTable:
@@ -258,7 +259,7 @@ def all_tables(results: Results) -> dict[str, PageTable]:
     found = shown(results.family, results.tries)
     single = [one for one in found if one.stage == DESCRIPTIVE]
     return {
-        "main": main_table(results.entries, results.tries),
+        "main": main_table(results.entries, results.tries, results.settings.collapse_fid),
         "cells": cell_table(results.whole),
         "comparisons": comparison_table(by_weight([one for one in found if one not in single]), results.chances),
         "single": comparison_table(by_weight(single)[:MAX_COMPARISONS], {}),

@@ -118,13 +118,18 @@ def table_rows(entries: Sequence[Entry], tries: Tries | None) -> list[TableRow]:
     ]
 
 
-HEADER = ("method", "teacher", "gap", "tries (FID)", "mean", "std", "collapsed")
+HEADER = ("method", "teacher", "gap", "tries (FID)", "mean", "std")
 
 
-def markdown_table(rows: Sequence[TableRow]) -> str:
+def header(collapse_fid: float | None) -> tuple[str, ...]:
+    """The names of the columns; without a threshold of collapse the last counts what diverged alone."""
+    return (*HEADER, "diverged" if collapse_fid is None else "collapsed")
+
+
+def markdown_table(rows: Sequence[TableRow], collapse_fid: float | None) -> str:
     """A Markdown table; the best mean and std of every teacher in bold, the second underlined."""
     marks = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|---:|---|---:|---:|---:|"]
+    lines = ["| " + " | ".join(header(collapse_fid)) + " |", "|---|---|---:|---|---:|---:|---:|"]
     for row in rows:
         cells = _texts(row, marks, lambda text: text.replace("|", "\\|"))
         lines.append("| " + " | ".join(cells) + " |")
@@ -146,10 +151,10 @@ def latex_table(rows: Sequence[TableRow]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def terminal_table(rows: Sequence[TableRow]) -> str:
+def terminal_table(rows: Sequence[TableRow], collapse_fid: float | None) -> str:
     """Aligned plain text; a star marks the best mean and the best std of every teacher."""
-    lines = [HEADER, *(_texts(row, {0: "{} ", 1: "{}*", 2: "{} "}, str) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    lines = [header(collapse_fid), *(_texts(row, {0: "{} ", 1: "{}*", 2: "{} "}, str) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     right = {2, 4, 5, 6}
     return "\n".join(
         "  ".join(

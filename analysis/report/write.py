@@ -63,7 +63,7 @@ def write_report(
         _write(folder / "index.html", render_page(results, figures, reproduced))
     searched = "".join(f"{line}\n" for line in terminal_lines(results.arms))
     found = results.findings
-    table = terminal_table(table_rows(results.entries, results.tries))
+    table = terminal_table(table_rows(results.entries, results.tries), results.settings.collapse_fid)
     text = f"{table}\n\n{searched}{found.headline} {found.best}".rstrip()
     return Report(text=text, index=report_dir / "index.html")
 
@@ -73,7 +73,7 @@ def _write_tables(results: Results, report_dir: Path) -> None:
         return
     rows = table_rows(results.entries, results.tries)
     _write(report_dir / "stability.csv", csv_text(stability_records(results.whole)))
-    _write(report_dir / "stability.md", markdown_table(rows))
+    _write(report_dir / "stability.md", markdown_table(rows, results.settings.collapse_fid))
     _write(report_dir / "stability.tex", latex_table(rows))
 
 

@@ -83,11 +83,13 @@ def shown(family: Family | None, tries: Tries | None) -> list[Hypothesis]:
 
 
 def by_weight(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """The declared comparisons first, then means before spreads before collapses, each by the p of its test."""
+    """The declared sequence in its order, then means before spreads before collapses, each by the p of its test."""
     kinds = ("mean", "spread", "collapse")
 
     def key(one: Hypothesis) -> tuple[bool, int, float]:
-        return not one.stage.startswith("primary"), kinds.index(one.kind), one.p if math.isfinite(one.p) else 2.0
+        if one.stage.startswith("primary"):
+            return False, 0, 0.0
+        return True, kinds.index(one.kind), one.p if math.isfinite(one.p) else 2.0
 
     return sorted(hypotheses, key=key)
 
@@ -187,10 +189,20 @@ def _notes(
         )
     if tries is not None and not tries.paired:
         notes.append("The tries of different methods share no known seed, so they are compared as independent groups.")
-    notes += [f"{text}." for one in trends if (text := trend_text(one))]
+    notes += _trend_notes(trends)
     if tries is not None and 1 < len(tries.teachers) < MIN_TEACHERS:
         notes.append(f"A trend over the capacity gap needs at least {MIN_TEACHERS} teachers.")
     return [*notes, *_collapse_notes(entries, settings)]
+
+
+def _trend_notes(trends: Sequence[Trend]) -> list[str]:
+    """The steepest trends that rest on one teacher, in one sentence."""
+    found = sorted((one for one in trends if one.rests_on and abs(one.slope) >= 1), key=lambda one: -abs(one.slope))
+    if not found:
+        return []
+    return [
+        f"A trend over the capacity gap that rests on one teacher is no trend: {'; '.join(map(trend_text, found[:3]))}."
+    ]
 
 
 def _collapse_notes(entries: Sequence[Entry], settings: ReportSettings) -> list[str]:
@@ -233,6 +245,8 @@ def _needed_text(one: Hypothesis, family: Family | None, needed: dict[str, int |
     if family is None or one.stage != f"primary {one.kind}" or one.kind not in needed:
         return ""
     seeds = needed[one.kind]
+    if seeds is not None and seeds <= one.n:  # the model expects less than there is: luck decides, not the number
+        return ""
     return f"; about {seeds} seeds would show it" if seeds else "; more seeds than can be simulated would be needed"
 
 

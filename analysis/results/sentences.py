@@ -52,7 +52,9 @@ def ratio_text(value: float) -> str:
 def ratio_interval_text(interval: Interval) -> str:
     if any(map(math.isnan, interval)):
         return "no interval"
-    return f"{ratio_text(interval[0])} to {'any' if math.isinf(interval[1]) else ratio_text(interval[1])}"
+    if math.isinf(interval[1]):
+        return f"{ratio_text(interval[0])} or more"
+    return f"{ratio_text(interval[0])} to {ratio_text(interval[1])}"
 
 
 def effect_text(one: Hypothesis) -> str:
@@ -98,14 +100,12 @@ def undecided_text(one: Hypothesis) -> str:
     return f"{name}{at}, {one.a} {sign} {one.b}: {effect_text(one)} ({both_p(one)})"
 
 
-def trend_text(one: Trend) -> str | None:
-    """What a trend is worth; None where it rests on no single teacher."""
-    if one.rests_on is None:
-        return None
-    without = dict(one.without).get(one.rests_on, math.nan)
+def trend_text(one: Trend) -> str:
+    """A trend that rests on one teacher, with and without it."""
+    without = dict(one.without).get(one.rests_on or "", math.nan)
     return (
-        f"{one.method}: {signed(one.slope, plus=True)} FID points with every doubling of the gap rest on one teacher,"
-        f" {one.rests_on}; without it {signed(without, plus=True)} (lack of fit {p_text(one.p_lack_of_fit)})"
+        f"{one.method} {signed(one.slope, plus=True)} FID points with every doubling, without {one.rests_on}"
+        f" {signed(without, plus=True)} (lack of fit {p_text(one.p_lack_of_fit)})"
     )
 
 
