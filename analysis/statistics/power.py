@@ -10,7 +10,7 @@ from scipy import optimize
 
 from analysis.records.cells import FloatArray
 from analysis.statistics import sign_flips as flips
-from analysis.statistics.common_seeds import deviations, worst_filled
+from analysis.statistics.common_seeds import worst_filled
 from analysis.statistics.family import ALPHA
 from analysis.statistics.simulated import draw, shipped_effects
 from analysis.statistics.spreads import spread_scores
@@ -26,7 +26,7 @@ _POOL = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class PairModel:
-    """Seeds to draw from: FIDs (2, T, S) of S seeds around each method's median, both methods spread alike.
+    """Seeds to draw from: FIDs (2, T, S) of S seeds around each method's mean, a scaled to spread as b does.
 
     `typical` is 1.48 times the median deviation from the median, in FID points: the std of seeds that are neither hard
     nor collapsed. `difference` and `ratio` are the means' difference a - b
@@ -68,13 +68,13 @@ class DesignPower:
 def fit_pair(fid_a: FloatArray, fid_b: FloatArray) -> PairModel:
     """The model of two methods that have run: fid_a and fid_b (T, n), the same seeds in the same columns, n >= 3."""
     both = worst_filled(np.stack([fid_a, fid_b]))
-    scores = deviations(both).mean(axis=-1, keepdims=True)  # (2, T, 1)
-    alike = np.where(scores > 0, scores.mean(axis=0) / np.where(scores > 0, scores, 1.0), 1.0)
-    pool = (both - np.median(both, axis=-1, keepdims=True)) * alike
-    means = scores.mean(axis=1)[:, 0]
+    off = np.abs(both - np.median(both, axis=-1, keepdims=True))
+    first, second = off.mean(axis=-1, keepdims=True)  # (T, 1)
+    pool = both - both.mean(axis=-1, keepdims=True)
+    pool[0] *= np.where((first > 0) & (second > 0), second / np.where(first > 0, first, 1.0), 1.0)
     return PairModel(
-        pool=pool, typical=1.4826 * float(np.median(np.abs(pool))), difference=float(both[0].mean() - both[1].mean()),
-        ratio=float(means[0] / means[1]) if means[1] > 0 else 1.0, source="the study's own rows",
+        pool=pool, typical=1.4826 * float(np.median(off)), difference=float(both[0].mean() - both[1].mean()),
+        ratio=float(first.mean() / second.mean()) if second.mean() > 0 else 1.0, source="the study's own rows",
     )  # fmt: skip
 
 
@@ -120,8 +120,8 @@ def design_power(model: PairModel, *, num_seeds: int, generator: np.random.Gener
 
 def seeds_needed(model: PairModel, kind: str, generator: np.random.Generator) -> int | None:
     """The smallest of NUM_SEEDS that finds the model's own effect in 80% of studies; None: none of them does."""
-    effect = {"difference": model.difference} if kind == "mean" else {"ratio": model.ratio}
-    powers = monotone([power(model, kind, n, generator, **effect) for n in NUM_SEEDS])
+    effect = model.difference, model.ratio
+    powers = monotone([power(model, kind, n, generator, difference=effect[0], ratio=effect[1]) for n in NUM_SEEDS])
     found = _first(NUM_SEEDS, powers)
     return None if found is None else int(found)
 
