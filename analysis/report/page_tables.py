@@ -144,7 +144,7 @@ def _comparison_row(one: Hypothesis, chance: tuple[float, Interval] | None) -> t
     if chance is not None and one.kind == "mean" and one.teacher is None:
         low, high = map(percent, chance[1])
         better = Datum(f"{percent(chance[0])} [{low} to {high}]", sort=chance[0])
-    floor = f"smallest possible p {one.floor:.4g}; {one.n} tries" if math.isfinite(one.floor) else f"{one.n} tries"
+    floor = f"smallest possible p {one.floor:.4g}; {one.n} tries" if one.floor > 0 else f"{one.n} tries"
     return (
         Datum(one.kind, one.stage),
         Datum(one.a),

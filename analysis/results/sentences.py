@@ -60,7 +60,8 @@ def ratio_interval_text(interval: Interval) -> str:
 def effect_text(one: Hypothesis) -> str:
     """The size of what was found, with its interval, as a − b or a / b."""
     if one.kind == "mean":
-        return f"{signed(one.estimate)} points [{interval_text(one.interval)}]"
+        digits = 2 if max(map(abs, (one.estimate, *one.interval))) < 1 else 1
+        return f"{signed(one.estimate, digits)} points [{interval_text(one.interval)}]"
     if one.kind == "spread":
         return f"×{ratio_text(one.estimate)} [{ratio_interval_text(one.interval)}]"
     low, high = (signed(100 * bound, 0) for bound in one.interval)
