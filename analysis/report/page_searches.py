@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.records.cells import FloatArray
 from analysis.report.page_tables import Datum, PageTable
-from analysis.results.searches import Arm, Decision, importance, override_line, sequential_decisions
+from analysis.results.searches import Arm, decision_text, importance, override_line, sequential_decisions
 from analysis.results.text import number, signed
 from analysis.statistics.summary import mean, std
 
@@ -92,21 +92,6 @@ def notes(arms: Sequence[Arm]) -> list[str]:
             " sampling noise, so luck with that noise is not in it."
         )
     return [*found, *map(decision_text, sequential_decisions(arms))]
-
-
-def decision_text(one: Decision) -> str:
-    """The sequential rule's decision in a sentence."""
-    start = (
-        f"Sequential rule, {one.teacher}: {one.a} (tuned) against {one.b} (tuned), a look after every seed from"
-        f" {one.first} to {one.last}, error over all looks {one.alpha:.3g}"
-    )
-    if one.seeds is None:
-        return f"{start}: not decided. A test with a fixed number of seeds does not apply to this pair."
-    better, worse = (one.a, one.b) if one.difference < 0 else (one.b, one.a)
-    return (
-        f"{start}: decided after {one.seeds} seeds, {better} has the lower mean FID than {worse}, by"
-        f" {abs(one.difference):.1f} points. A test with a fixed number of seeds does not apply to this pair."
-    )
 
 
 def terminal_lines(arms: Sequence[Arm]) -> list[str]:

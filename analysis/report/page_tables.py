@@ -249,7 +249,9 @@ def _rate(one: Calibration | None, kind: str) -> Datum:
     if one is None:
         return Datum("–")
     text = f"{100 * one.rate:.1f}%"
-    if kind == "power" or one.holds:
+    if kind == "power":
+        return Datum(text, "", one.rate)
+    if one.holds:
         return Datum(text, f"nominal {one.nominal:.0%}", one.rate)
     return Datum(f"{text} (does not hold)", f"nominal {one.nominal:.0%}", one.rate)
 

@@ -17,7 +17,7 @@ from analysis.records.published import published_runs
 from analysis.records.rows import read_runs
 from analysis.results.diagnose import component_rows, diagnose
 from analysis.results.findings import Findings, find, is_blind
-from analysis.results.searches import Arm, read_arms, unfair_cells
+from analysis.results.searches import Arm, Decision, read_arms, sequential_decisions, unfair_cells
 from analysis.results.settings import ReportSettings, baseline_of, primary_of
 from analysis.statistics.common_seeds import Tries, common_tries, worst_filled
 from analysis.statistics.components import Components
@@ -81,16 +81,19 @@ def compute(
     tries, family = _compare(
         [cell for cell in cells if cell.run_ids[0] not in unfair], settings, generator, paired=published is None
     )
+    decisions = sequential_decisions(arms)
+    family = _without_fixed_tests(family, decisions)
     trends = _trends(cells, tries)
     whole = [(cell, summarise(cell, generator)) for cell in cells]
     entries = _common_entries(whole, tries, generator)
     diagnostics = diagnose(cells, tries, family, settings.collapse_fid)
+    findings = find(entries, tries, family, trends, settings=settings, generator=generator, decisions=decisions)
     left_out = [f"{method}: {reason}" for method, reason in tries.left_out] if tries else []
     return Results(
         runs=runs, study_dirs=directories, settings=settings, entries=entries, whole=whole, methods=methods_of(cells),
         tries=tries, family=family, chances=_chances(tries, family), trends=trends,
         components=component_rows(cells), correlations=rank_correlations(cells, generator), diagnostics=diagnostics,
-        findings=find(entries, tries, family, trends, settings=settings, generator=generator), arms=arms,
+        findings=findings, arms=arms,
         not_compared=[*sorted(set(unfair.values())), *left_out],
     )  # fmt: skip
 
@@ -150,6 +153,24 @@ def _compare(
         margin=settings.margin,
     )  # fmt: skip
     return tries, family
+
+
+def _without_fixed_tests(family: Family | None, decisions: Sequence[Decision]) -> Family | None:
+    """The family without tests of the means that a sequential rule added seeds for: their number was not fixed.
+
+    The rule holds its own error; where it decided nothing, nothing after it counts as supported.
+    """
+    pairs = {one.pair for one in decisions}
+    if family is None or not pairs & {frozenset((one.a, one.b)) for one in family.hypotheses}:
+        return family
+    nan, is_open = float("nan"), any(one.seeds is None for one in decisions)
+    found = [
+        replace(one, p=nan, p_adjusted=nan, interval=(nan, nan), supported=False, equivalent=None)
+        if one.kind == "mean" and frozenset((one.a, one.b)) in pairs
+        else replace(one, supported=one.supported and not is_open)
+        for one in family.hypotheses
+    ]
+    return replace(family, hypotheses=tuple(found), closed_by=None)
 
 
 def _common_entries(whole: Sequence[Entry], tries: Tries | None, generator: np.random.Generator) -> list[Entry]:

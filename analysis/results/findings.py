@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.results.searches import Decision, headline_of
 from analysis.results.sentences import (
     effect_text,
     equivalent_text,
@@ -52,15 +53,17 @@ def find(
     *,
     settings: ReportSettings,
     generator: np.random.Generator,
+    decisions: Sequence[Decision] = (),
 ) -> Findings:
-    """The findings of a report."""
-    tested = [one for one in shown(family, tries) if one.stage != DESCRIPTIVE]
+    """The findings of a report; a pair that seeds were added for one at a time has its rule's decision and no p."""
+    ruled = {one.pair for one in decisions}
+    tested = [one for one in shown(family, tries) if one.stage != DESCRIPTIVE and not _is_ruled(one, ruled)]
     supported = [f"{supported_text(one)}." for one in tested if one.supported]
     if settings.margin is not None:
         supported += [f"{equivalent_text(one, settings.margin)}." for one in tested if one.equivalent]
     needed = _needed(tries, family, generator)
     return Findings(
-        headline=_headline(entries, tries, family),
+        headline=_headline(entries, tries, family, decisions),
         best=_best(tries),
         supported=tuple(supported),
         undecided=tuple(
@@ -94,15 +97,23 @@ def by_weight(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     return sorted(hypotheses, key=key)
 
 
-def _headline(entries: Sequence[Entry], tries: Tries | None, family: Family | None) -> str:
+def _is_ruled(one: Hypothesis, ruled: set[frozenset[str]]) -> bool:
+    return one.kind == "mean" and frozenset((one.a, one.b)) in ruled
+
+
+def _headline(
+    entries: Sequence[Entry], tries: Tries | None, family: Family | None, decisions: Sequence[Decision]
+) -> str:
     if not entries:
         return "Only searched members so far. What they found must be confirmed on fresh seeds: protocol=tuned does."
     if tries is None or family is None:
         return _no_family(entries, tries)
     mean, spread = (_primary(family, kind) for kind in ("mean", "spread"))
-    if mean is None:
-        return _no_family(entries, tries)
+    assert mean is not None  # every family begins with it
     over = f"{_scope(tries)}, "
+    decision = next((one for one in decisions if one.pair == frozenset(family.primary)), None)
+    if decision is not None:
+        return headline_of(decision)
     first = f"{over}{supported_text(mean)}." if mean.supported else f"{over}{_not_shown(mean)}."
     if spread is None:
         return first

@@ -106,6 +106,11 @@ class Decision:
     seeds: int | None
     difference: float
 
+    @property
+    def pair(self) -> frozenset[str]:
+        """The labels of the two cells that are compared."""
+        return frozenset({f"{self.a} (tuned)", f"{self.b} (tuned)"})
+
 
 def sequential_decisions(arms: Sequence[Arm]) -> list[Decision]:
     """The decision of every comparison that confirm seeds were added for, as the sweep makes it.
@@ -173,6 +178,35 @@ def unequal(arms: Sequence[Arm]) -> dict[tuple[str, str | None, str], str]:
                 counts = ", ".join(f"{method} {budget[0]}" for method, budget in sorted(budgets.items()))
                 reasons[*key, arm.method] = f"{arm.name}: unequal search budgets (trials: {counts})"
     return reasons
+
+
+def headline_of(one: Decision) -> str:
+    """The decision in one sentence."""
+    if one.seeds is None:
+        return (
+            f"After {one.last} fresh seeds at {one.teacher} the sequential rule has not decided between"
+            f" {one.a} (tuned) and {one.b} (tuned)."
+        )
+    better, worse = (one.a, one.b) if one.difference < 0 else (one.b, one.a)
+    return (
+        f"After {one.seeds} fresh seeds at {one.teacher} the sequential rule decided: {better} (tuned) has a lower mean"
+        f" FID than {worse} (tuned), by {abs(one.difference):.1f} points (error over all looks {one.alpha:.3g})."
+    )
+
+
+def decision_text(one: Decision) -> str:
+    """The sequential rule's decision in a sentence."""
+    start = (
+        f"Sequential rule, {one.teacher}: {one.a} (tuned) against {one.b} (tuned), a look after every seed from"
+        f" {one.first} to {one.last}, error over all looks {one.alpha:.3g}"
+    )
+    if one.seeds is None:
+        return f"{start}: not decided. A test with a fixed number of seeds does not apply to this pair."
+    better, worse = (one.a, one.b) if one.difference < 0 else (one.b, one.a)
+    return (
+        f"{start}: decided after {one.seeds} seeds, {better} has the lower mean FID than {worse}, by"
+        f" {abs(one.difference):.1f} points. A test with a fixed number of seeds does not apply to this pair."
+    )
 
 
 def best_so_far(arm: Arm) -> FloatArray:

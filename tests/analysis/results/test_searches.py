@@ -220,6 +220,17 @@ def test_the_decision_of_the_sequential_rule_is_shown(tmp_path: Path, confirmed:
     assert "median rule; grid and confirm members never are" in early
     assert expected in decision
     assert "A test with a fixed number of seeds does not apply to this pair." in decision
+    results = compute([tmp_path], None, 0)
+    assert "sequential rule" in results.findings.headline
+    assert results.family is not None
+    (primary,) = [one for one in results.family.hypotheses if one.stage == "primary mean"]
+    assert np.isnan(primary.p)
+    page = write_report([tmp_path], tmp_path / "report").index.read_text()
+    assert expected in page
+    for text in (*results.findings.supported, *results.findings.undecided):
+        assert "Mean, lift_place_feat (tuned) − out_kd (tuned)" not in text
+        assert not text.startswith("lift_place_feat (tuned) has a lower mean FID than out_kd (tuned)")
+    assert expected != "not decided" or not results.findings.supported
 
 
 def test_a_damaged_ledger_is_named(tuned_dir: Path) -> None:
