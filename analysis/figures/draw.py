@@ -41,7 +41,7 @@ _EXCEEDANCE = (
 )
 _TRENDS = (
     "What one doubling of the capacity gap does to the mean and to the std of each method, teachers as units, with 95% "
-    "intervals; small marks: the slope without each of the teachers. Shown only, not tested."
+    "intervals, cut off at three times the slopes; small marks: the slope without each teacher. Shown only, not tested."
 )
 _COMPONENTS = "What the variance of a FID is made of, in percent; the std that it makes in FID points."
 

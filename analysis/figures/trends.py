@@ -41,7 +41,7 @@ def trend_figure(trends: Sequence[Trend], methods: Sequence[str]) -> Figure:
     _limit(bottom, [trend.spread_slope for trend in trends])
     low, high = bottom.get_xlim()
     powers = np.arange(math.floor(low), math.ceil(high) + 1)
-    powers = powers[:: max(len(powers) // 7, 1)]
+    powers = powers[:: -(-len(powers) // 7)]
     bottom.set_xticks(powers, [f"{2.0**power:.3g}" for power in powers])
     bottom.set_xlim(low, high)
     return figure
