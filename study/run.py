@@ -20,6 +20,7 @@ from study.costs.throughput import find_throughput
 from study.directory.claim import require_claimable
 from study.directory.layout import report_dir
 from study.directory.lease import lease
+from study.directory.protocol import require_protocol
 from study.directory.repair import damage, describe_missing, remove_orphans, set_aside_damaged
 from study.execution.cluster import Cluster, connected, local_slots, require_outlives_job
 from study.execution.failure import MemberFailedError, describe_failure
@@ -68,7 +69,9 @@ def run_study(cfg: DictConfig, command: str) -> int:
                 pass
         for line in describe_missing(config.study_dir):
             print(line)
-    report = write_report([config.study_dir], report_dir(config.study_dir), command=command)
+    report = write_report(
+        [config.study_dir], report_dir(config.study_dir), settings=config.report, command=command, sweep=command
+    )
     print(report.text)
     print(f"report: {report.index}")
     return 0
@@ -85,6 +88,9 @@ class _Work:
 
     @classmethod
     def find(cls, config: StudyConfig, planned: Sequence[Member]) -> _Work:
+        """Raises ValueError where the rows were evaluated under another protocol."""
+        identity = {"data": config.data.identity(), "evaluation": config.evaluation.identity()}
+        require_protocol(config.study_dir, identity)
         searches = replay(config) if config.tuning is not None else []
         return cls(config, planned, searches, finished_run_ids(config.study_dir))
 
@@ -129,7 +135,7 @@ def _run_in_lease(
         print(_describe_plan(config, planned, work.finished))
         with exporting(config.loggers, config.study, config.study_dir):
             try:
-                _run(cfg, work, cluster, missing=missing, counts=counts, need=need)
+                _run(cfg, work, cluster, command, missing=missing, counts=counts, need=need)
             except MemberFailedError as error:
                 raise RuntimeError(describe_failure(error, config, command)) from error
 
@@ -138,6 +144,7 @@ def _run(
     cfg: DictConfig,
     work: _Work,
     cluster: Cluster,
+    command: str,
     *,
     missing: Sequence[TeacherSpec],
     counts: Counts,
@@ -157,7 +164,7 @@ def _run(
         f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}"
         f" (throughput {costs.throughput.source}), {need}"
     )
-    write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
+    write_study_yaml(cfg, config.study_dir, command)  # not before: where the cluster is refused, nothing is written
     facts = {"finished": len(work.finished), "packs": len(like), "code_version": code_version(), "job": this_job()}
     with logged_sweep(config.study_dir, study=config.study, **facts):
         if config.tuning is None:

@@ -25,7 +25,7 @@ from trainables.models.teachers import check_teacher
 from trainables.training.checkpoints import COMPLETE as CHECKPOINT_MARKER
 from trainables.training.checkpoints import is_complete, run_ids
 
-_LAST_KEYS = {"study", "collapse_fid"}  # of study.yaml, whatever the version
+_LAST_KEYS = {"study", "report"}  # of study.yaml, whatever the version
 
 
 def set_aside_damaged(study_dir: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
-from study.execution.workers import worker_group
 from study.execution.auth_token import keep_token_private
+from study.execution.workers import worker_group
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0

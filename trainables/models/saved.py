@@ -1,5 +1,6 @@
 """Keeps trained students: safetensors and JSON, written to a temporary folder and renamed, never unpickled."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -48,7 +48,7 @@ def study_dir(tmp_path: Path) -> Path:
         tmp_path / "samples" / f"{RUN_ID}.png"
     )
     np.savez_compressed(tmp_path / "samples" / f"{RUN_ID}.npz", squared_error=np.arange(64.0))
-    (tmp_path / "study.yaml").write_text("study: x\ncollapse_fid: 200\n")
+    (tmp_path / "study.yaml").write_text("study: x\nreport: {}\n")
     return tmp_path
 
 
