@@ -46,7 +46,7 @@ SOURCES: dict[str, Any] = {
 
 
 def make_data(settings: Mapping[str, Any]) -> DataSpec:
-    """The data set of the settings: `source` (by default the name) and the keys of that source.
+    """The data set of the settings: `source` (by default the name) and the keys of that source. `shape` is for plans.
 
     Raises ValueError that names the key, the value and what is allowed.
     """
@@ -54,7 +54,7 @@ def make_data(settings: Mapping[str, Any]) -> DataSpec:
     source = str(settings.get(key))
     require_choice(f"data.{key}", source, tuple(SOURCES))
     allowed = [field.name for field in fields(SOURCES[source])]
-    own = {name: value for name, value in settings.items() if name != "source"}
+    own = {name: value for name, value in settings.items() if name not in ("source", "shape")}
     for name in own:
         if name not in allowed:
             raise ValueError(f"data has no key {name!r}; allowed: source, {', '.join(allowed)}")
