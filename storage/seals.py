@@ -31,13 +31,15 @@ def sealed(name: str, facts: Mapping[str, Any]) -> bytes:
 def read_sealed(name: str, path: Path) -> dict[str, Any]:
     """The facts that were sealed under the name. Raises ValueError naming the file for anything else."""
     try:
-        facts = json.loads(path.read_bytes())
+        facts: Any = json.loads(path.read_bytes())
+        if not isinstance(facts, dict):
+            raise ValueError("it is no JSON object")
         found = facts.pop(SEAL, None)
         if found is None:
             raise ValueError("it has no seal, so it was not written by this version")
         if found != _seal(name, facts):
             raise ValueError(f"its content is not what was written under the name {name}")
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     return dict(facts)
 
