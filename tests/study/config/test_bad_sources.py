@@ -118,7 +118,14 @@ def write_latents(folder: Path, shard: bytes | None = None, **facts: object) -> 
         (folder / "shard-00000.safetensors").write_bytes(shard)
     safetensors.torch.save_file({}, folder / NULL)
     shards = [describe_shard(folder / "shard-00000.safetensors", {LATENTS: latents})]
-    known = {"shards": shards, "tensors": [LATENTS], "num_classes": None, "scaling_factor": 1.0, "shift_factor": 0.0}
+    known = {
+        "shards": shards,
+        "prompts": {},
+        "tensors": [LATENTS],
+        "num_classes": None,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+    }
     content = sealed(MANIFEST, {**known, "source": {"source": "digits", "name": "digits"}, **facts})
     (folder / MANIFEST).write_bytes(content)
 

@@ -18,6 +18,7 @@ from trainables.models.digest import weights_digest
 from trainables.models.saved import save_model
 from trainables.process import FLOW, PIXEL, Process
 from trainables.pruning import full_settings, prune, prune_shape
+from trainables.pruning.depth_pruning import temperature
 from trainables.specs import ModelSpec
 
 WIDE = ModelSpec(
@@ -285,3 +286,8 @@ def test_a_teacher_that_cannot_be_cut_so_is_named(spec: ModelSpec, settings: dic
     data = data_for(spec)
     with pytest.raises(ValueError, match=message):
         prune(teacher_of(spec, data), settings, data=data, process=PIXEL)
+
+
+def test_the_temperature_of_learned_masks_falls_from_4_to_a_tenth() -> None:
+    assert [temperature(step, 100) for step in (0, 99)] == pytest.approx([4.0, 0.1])
+    assert temperature(49, 99) == pytest.approx(2.05)
