@@ -12,7 +12,7 @@ def test_ids_stay_what_they_are() -> None:
     """Records are found by them; another hash would train everything again."""
     assert (member("lift_place_feat").run_id, member("lift_place_feat").train_id) == (
         "5e8f852b736cc11b",
-        "15d87a35801e284d",
+        "3ced1695a88296c3",
     )
 
 
@@ -94,3 +94,12 @@ def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
 def test_the_key_of_the_error_is_that_of_the_config() -> None:
     with pytest.raises(ValueError, match=r"^teacher_train\.lr must"):
         replace(teacher_spec().train, lr=-1.0)
+
+
+def test_equal_numbers_have_one_id() -> None:
+    """1 and 1.0, and 1e-4 and 0.0001, were members of their own and trained twice."""
+    for key, one, other in (("lr", 1, 1.0), ("max_grad_norm", 2, 2.0), ("lr", 1e-4, 0.0001)):
+        first, second = (member("out_kd", train=train_spec(**{key: value})) for value in (one, other))
+        assert first.run_id == second.run_id
+    assert member("out_kd", lambda_out=1).run_id == member("out_kd", lambda_out=1.0).run_id
+    assert member("out_kd", lambda_out=1).run_id != member("out_kd", lambda_out=1.5).run_id
