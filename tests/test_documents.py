@@ -86,6 +86,17 @@ def test_paths_and_links_are_found() -> None:
     assert links(text) == ["b.md"]
 
 
+def test_sources_cite_documents_that_exist() -> None:
+    cited = {
+        (ids(path), name)
+        for folder in ("study", "trainables", "analysis", "search_spaces", "storage")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"(?<![\w/*.-])[\w/]+\.md\b(?!\")", path.read_text())
+        if not (ROOT / name).exists()
+    }
+    assert not cited
+
+
 # Lengths
 
 

@@ -20,7 +20,7 @@ class Pack:
 
     @property
     def teacher(self) -> TeacherSpec | None:
-        """Whom its members learn from."""
+        """The model that its members learn from."""
         return self.members[0].guide
 
 
@@ -47,7 +47,7 @@ def plan_teachers(config: StudyConfig) -> list[TeacherSpec]:
 
 
 def _assistant(config: StudyConfig, teacher: TeacherSpec | None, method: Method) -> TeacherSpec | None:
-    """What stands between the teacher and the student: the named teacher's architecture, distilled by the method."""
+    """The model between the teacher and the student: the named teacher's architecture, distilled by the method."""
     if method.assistant is None or teacher is None:
         return None
     own = replace(method, name=method.name.removesuffix(f"_via_{method.assistant}"), assistant=None)

@@ -76,7 +76,7 @@ def objective(
     progress: float = 0.0,
     rank_mean: RankMean | None = None,
 ) -> Terms:
-    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (method.md, The objective).
+    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (trainables/README.md, The objective).
 
     output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise), None where there
     is no data to ask for it; teacher_output: same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i),
