@@ -11,8 +11,8 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from search_spaces import Space, suggest
 from search_spaces.samplers import make_sampler
+from search_spaces.space import Space, suggest
 
 _ASKS_OF_THE_SAMPLER = 5  # before a setting that is new is drawn at random
 _ASKS_AT_RANDOM = 2000

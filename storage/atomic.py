@@ -61,7 +61,7 @@ def new_folder(path: Path, marker: str = WHOLE) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
+        for file in temporary.rglob("*"):
             _sync(file)
         _sync(temporary)
         temporary.rename(path)

@@ -13,7 +13,9 @@ from study.config.parse import study_config, write_study_yaml
 from study.config.study import StudyConfig
 from study.costs.disk import estimate_disk, require_disk
 from study.costs.dry_run import describe
-from study.costs.measured import describe_seconds, measure_costs, most_members
+from study.costs.memory import most_members
+from study.costs.model import Costs, Counts, describe_seconds
+from study.costs.throughput import find_throughput
 from study.directory.layout import report_dir
 from study.directory.lease import lease
 from study.directory.repair import is_damaged, remove_orphans, set_aside_damaged
@@ -29,6 +31,7 @@ from study.planning.arms import planned_packs
 from study.planning.members import Pack, plan_members, plan_packs, unfinished
 from study.search.replay import describe_tuning, replay, tuning_is_finished
 from study.watching.events import logged_sweep
+from trainables.data.planned import Planned
 from trainables.specs import Member
 
 
@@ -39,7 +42,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
     """
     config = study_config(cfg)
     if cfg.dry_run:
-        print(f"{_describe_plan(config)}\n{describe(config)}")
+        print(f"{_describe_plan(config)}\n{describe(config)}{_wanted_data(config)}")
         return 0
     require_outlives_job(config.study_dir, config.cluster.address)
     if is_damaged(config.study_dir) or not _is_finished(config):
@@ -59,6 +62,11 @@ def run_study(cfg: DictConfig, command: str) -> int:
     print(report.text)
     print(f"report: {report.index}")
     return 0
+
+
+def _wanted_data(config: StudyConfig) -> str:
+    """A line about data that is not there yet."""
+    return f"\n{config.data}" if isinstance(config.data, Planned) else ""
 
 
 def _run_missing(cfg: DictConfig, config: StudyConfig, command: str) -> None:
@@ -99,19 +107,22 @@ def _run(cfg: DictConfig, config: StudyConfig, planned: list[Member]) -> None:
         packs = unfinished(plan_packs(planned, config.max_members), finished)
         return packs, packs if config.tuning is None else planned_packs(config)
 
-    missing = missing_teachers(config)
-    require_disk(config.study_dir, estimate_disk(config, missing, packs_of(config)[1], num_slots=0))
+    missing, counts = missing_teachers(config), Counts.of(config)
+    require_disk(config.study_dir, estimate_disk(config, missing, packs_of(config)[1], 0, counts))
     with connected(config.cluster) as cluster:
         if config.max_members is None:
-            config = replace(config, max_members=most_members(config, cluster.worker_memory_bytes))
+            config = replace(config, max_members=most_members(config, counts, cluster.worker_memory_bytes))
         packs, like = packs_of(config)
         print(
             f"cluster: {config.cluster.address}, {cluster.num_slots} packs at once; dashboard: {cluster.dashboard_url}"
         )
-        costs = measure_costs(config)
+        costs = Costs(config, counts, find_throughput(config.study_dir, config.cluster))
         seconds = costs.total_seconds(like, missing, cluster.num_slots)
-        disk = estimate_disk(config, missing, like, cluster.num_slots)
-        print(f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}, {disk}")
+        disk = estimate_disk(config, missing, like, cluster.num_slots, counts)
+        print(
+            f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}"
+            f" (throughput {costs.throughput.source}), {disk}"
+        )
         require_disk(config.study_dir, disk)
         write_study_yaml(cfg, config.study_dir)  # not before: where the cluster is refused, nothing is written
         facts = {"finished": len(finished), "packs": len(like), "code_version": code_version(), "job": this_job()}

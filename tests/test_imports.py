@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,93 @@ def imports_of(path: Path) -> set[str]:
 
 def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
+
+
+# The wings of each package from the top floor down; a wing imports only wings of lower floors, and itself. A module
+# that lies in no wing is a wing of its own name.
+FLOORS: dict[str, tuple[set[str], ...]] = {
+    "study": (
+        {"__main__", "sweep", "bench", "status", "cancel", "report", "teachers", "latents", "verify"},
+        {"run", "benchmarks"},
+        {"execution"},
+        {"watching"},
+        {"search", "costs"},
+        {"planning"},
+        {"config", "conf", "deploy"},
+        {"directory", "loggers"},
+    ),
+    "trainables": (
+        {"ray_train"},
+        {"training"},
+        {"evaluation"},
+        {"models"},
+        {"specs", "pruning"},
+        {"families", "losses"},
+        {"data"},
+        {"process"},
+        {"checks", "seeds", "folders", "ranks", "damage", "torchvision_ops"},
+    ),
+    "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records"}),
+    "search_spaces": ({"optuna_study"}, {"space", "samplers"}, {"reader"}),
+    "storage": ({"copies"}, {"changes"}, {"atomic"}, {"location"}, {"objects"}),
+}
+
+
+def floor_of(module: str) -> int:
+    """The floor of a module, counted from the top; the package's own __init__ is beside whatever it imports."""
+    package, *rest = module.split(".")
+    if not rest:
+        return -1
+    floors = [index for index, wings in enumerate(FLOORS[package]) if rest[0] in wings]
+    assert len(floors) == 1, f"{module} is in no wing of FLOORS, or in two"
+    return floors[0]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Modules of this repository that a file imports, anywhere in it."""
+    ours = {module_of(one) for package in PACKAGES for one in sources(package)}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in ours else node.module
+                for alias in node.names
+            }
+    return (found & ours) - {module_of(path)}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_wing_imports_only_wings_below(package: str) -> None:
+    upward = [
+        f"{module_of(path)} -> {target}"
+        for path in sources(package)
+        for target in modules_imported(path)
+        if target.split(".")[0] == package and target.split(".")[:2] != module_of(path).split(".")[:2]
+        if floor_of(module_of(path)) >= floor_of(target) and floor_of(module_of(path)) >= 0
+    ]
+    assert upward == []
+    assert len(FLOORS[package]) <= 9
+
+
+def test_no_circle() -> None:
+    graph = {module_of(path): modules_imported(path) for package in PACKAGES for path in sources(package)}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)  # raises CycleError, which names the circle
+
+
+def test_folders_can_be_overlooked() -> None:
+    """At most 20 files in a folder, 14 at the top of study/, and few files that are too small to be found."""
+    files = [path for package in PACKAGES for path in sources(package) if path.name != "__init__.py"]
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in files)
+    assert {name: number for name, number in folders.items() if number > 20} == {}
+    assert folders["study"] <= 14
+    small = [path for path in files if len(path.read_text().splitlines()) < 40]
+    assert len(small) <= 0.12 * len(files), sorted(path.relative_to(ROOT).as_posix() for path in small)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

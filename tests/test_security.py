@@ -22,7 +22,7 @@ from trainables.evaluation.extractors.inception import read_tensors
 from trainables.evaluation.fidelity import load_features
 from trainables.models import build_model, load_model
 from trainables.models.pretrained import find_pretrained
-from trainables.models.saved import load_student
+from trainables.models.saved import load_student, sealed
 from trainables.training.checkpoints import Checkpoints, is_complete, run_ids
 
 ROOT = Path(study.__file__).parent.parent
@@ -70,13 +70,13 @@ def test_a_pickle_is_run_nowhere(tmp_path: Path) -> None:
     trap = pickle.dumps(Trap(sprung))
 
     student = tmp_path / "student"
-    student.mkdir()
-    facts = {"digest": "", "curve": [], "train_seconds": 1.0, "dtype": "float32"}
-    (student / "training.json").write_text(json.dumps(facts))
-    (student / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
+    (student / "unet").mkdir(parents=True)
+    facts = {"digest": "", "curve": [], "train_seconds": 1.0, "dtype": "float32", "files": {}}
+    (student / "training.json").write_bytes(sealed(facts))
+    (student / "unet" / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
     for name in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"):
-        (student / name).write_bytes(trap)
-        with pytest.raises(ValueError, match=str(student)):
+        (student / "unet" / name).write_bytes(trap)
+        with pytest.raises(ValueError, match=f"{student}.* does not hold a diffusers model"):
             load_student(student)
 
     for suffix in ("pth", "safetensors"):

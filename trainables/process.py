@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H height, W width. A timestep is an index into the 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -125,6 +126,10 @@ class Process:
     def model_time(self, t: torch.Tensor) -> torch.Tensor:
         """What the model is told of timesteps t (B,): themselves, or 1000 sigma for a flow."""
         return self._sigmas.to(t.device)[t] * self.num_timesteps if self.is_flow else t
+
+    def save(self, folder: Path) -> None:
+        """Writes the scheduler's config, which diffusers' schedulers load."""
+        self._scheduler.save_pretrained(folder)
 
     def sampler(self, name: str, num_steps: int, *, learned_variance: bool = False) -> Any:
         """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned."""

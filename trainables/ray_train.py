@@ -44,7 +44,7 @@ def train_worker(config: dict[str, Any]) -> None:
         started = time.monotonic()
         if rank == 0:
             job.report(pack_id, 0, [member.run_id for member in members])
-            job.log("pack_started", pack_id=pack_id, **_describe(members))
+            job.log("pack_started", pack_id=pack_id, **_pack_facts(members))
         run_pack(
             members,
             job.folders,
@@ -58,7 +58,7 @@ def train_worker(config: dict[str, Any]) -> None:
             job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))
 
 
-def _describe(members: Sequence[Member]) -> dict[str, Any]:
+def _pack_facts(members: Sequence[Member]) -> dict[str, Any]:
     """What a log says of a pack."""
     first = members[0]
     return {

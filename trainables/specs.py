@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,19 +34,8 @@ def canonical_json(identity: Mapping[str, Any]) -> str:
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _without_defaults(spec: Any, added: Sequence[str], *, left_out: Sequence[str]) -> dict[str, Any]:
-    """The spec's values. Those `added` since the first ids were given count only where they are not the default."""
-    defaults = {field.name: field.default for field in fields(spec)}
-    return {
-        name: value
-        for name, value in asdict(spec).items()
-        if name not in left_out and not (name in added and value == defaults[name])
-    }
-
-
-def _process(process: Process) -> dict[str, Any]:
-    """The pixel recipe's process has no part in ids: the first ids were given when there was no other."""
-    return {} if process == PIXEL else {"process": process.identity()}
+def _values(spec: Any, *, left_out: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in asdict(spec).items() if name not in left_out}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +86,7 @@ class TrainSpec:
             require_choice(f"{self.key}.{name}", getattr(self, name), allowed)
 
     def identity(self) -> dict[str, Any]:
-        return _without_defaults(self, ("min_lr", "condition_dropout", "inputs"), left_out=("key",))
+        return _values(self, left_out=("key",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +116,7 @@ class EvaluationSpec:
         require_choice("evaluation.reference_split", self.reference_split, ("train",))
 
     def identity(self) -> dict[str, Any]:
-        return _without_defaults(self, ("guidance",), left_out=("extractor_weights", "batch_size"))
+        return _values(self, left_out=("extractor_weights", "batch_size"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +138,14 @@ class Pretrained:
 class TeacherSpec:
     """A teacher, found again by content.
 
-    The study trains it itself (from architecture, recipe, data and seed), distils it from a larger teacher (then it is
-    an assistant: TAKD, Mirzadeh et al. 2020) or takes it as it is (pretrained; then `train` has no part in it).
+    The study trains it itself (from what it starts from, recipe, data and seed), distils it from a larger teacher (then
+    it is an assistant: TAKD, Mirzadeh et al. 2020) or takes it as it is (pretrained; then `train` has no part in it).
     """
 
-    model: ModelSpec
+    model: StudentSpec  # a PrunedSpec: cut from another teacher, then trained
     train: TrainSpec
     data: DataSpec
-    seed: int = 0
+    seed: int | None = 0  # of its training; None where that is not known: of a pretrained one
     process: Process = PIXEL
     pretrained: Pretrained | None = None
     larger: TeacherSpec | None = None
@@ -171,9 +160,15 @@ class TeacherSpec:
         """Of training that it takes to make it."""
         return 0 if self.pretrained else self.train.steps
 
+    @property
+    def made_from(self) -> tuple[TeacherSpec, ...]:
+        """The teachers that must be there before it is made: whom it is cut from, and whom it is distilled from."""
+        cut_from = (self.model.teacher,) if isinstance(self.model, PrunedSpec) else ()
+        return (*cut_from, *((self.larger,) if self.larger else ()))
+
     @cached_property
     def teacher_id(self) -> str:
-        shared = {"data": self.data.identity(), **_process(self.process)}
+        shared = {"data": self.data.identity(), "process": self.process.identity()}
         if self.pretrained is not None:
             return content_id({"pretrained": self.pretrained.digest, **shared})
         if self.larger is not None and self.method is not None:
@@ -184,7 +179,9 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedSpec:
-    """A student cut from a teacher (trainables/pruning), so that all its members start from the same weights."""
+    """What is cut from a teacher (trainables/pruning): a student, whose members then all start from the same weights,
+    or what a smaller teacher starts from.
+    """
 
     name: str
     teacher: TeacherSpec
@@ -238,8 +235,6 @@ class Member:
         return self.assistant or self.teacher
 
     def training_identity(self) -> dict[str, Any]:
-        assistant = {"assistant": self.assistant.teacher_id} if self.assistant else {}
-        rungs = {"rungs": [asdict(rung) for rung in self.rungs]} if self.rungs else {}
         return {
             "data": self.data.identity(),
             "teacher": self.teacher.teacher_id if self.teacher else None,
@@ -247,9 +242,9 @@ class Member:
             "method": self.method.identity(),
             "seed": self.seed,
             "train": self.train.identity(),
-            **_process(self.process),
-            **assistant,
-            **rungs,
+            "process": self.process.identity(),
+            "assistant": self.assistant.teacher_id if self.assistant else None,
+            "rungs": [asdict(rung) for rung in self.rungs],
         }
 
     def identity(self) -> dict[str, Any]:

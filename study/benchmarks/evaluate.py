@@ -11,7 +11,6 @@ from trainables.evaluation.extractors import make_extractor
 from trainables.evaluation.fidelity import compute_metrics, image_features
 from trainables.evaluation.sample import sample_images
 from trainables.models import build_model
-from trainables.models.students import stand_in
 
 
 def run(options: Options) -> Result:
@@ -21,7 +20,7 @@ def run(options: Options) -> Result:
 
     config = study_config(compose("config", []))
     protocol, data = config.evaluation, load_data(config.data)
-    student = torch.nn.Module.to(build_model(stand_in(config.student), data.shape, seed=0), options.device).eval()
+    student = torch.nn.Module.to(build_model(config.student, data.shape, seed=0), options.device).eval()
     extractor = make_extractor(protocol.feature_extractor, device=options.device)
     reference = image_features(extractor, to_uint8(data.images), protocol.batch_size)
 

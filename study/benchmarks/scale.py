@@ -124,10 +124,10 @@ def _sweep(study_dir: Path, fake: _Fake, num_members: int, examples: _Examples) 
     from study.execution.cluster import Cluster
     from study.execution.pack_source import PlannedPacks
     from study.execution.run_packs import make_launch, run_trials, trial_name
-    from study.watching.count import StudyCount
     from study.watching.periodic import called_every
     from study.watching.progress import ProgressFiles
     from study.watching.progress_bar import bar, describe_packs
+    from study.watching.study_count import StudyCount
     from study.watching.study_metrics import StudyMetrics
 
     packs = examples.packs(num_members)
@@ -186,8 +186,8 @@ def _look(study_dir: Path, num_members: int, examples: _Examples) -> dict[str, A
 
     from analysis.records.parquet import write_table
     from analysis.records.rows import RUN_SCHEMA, runs_dir
-    from study.watching.count import StudyCount
     from study.watching.progress_bar import describe_packs
+    from study.watching.study_count import StudyCount
     from study.watching.study_metrics import StudyMetrics
 
     before_mb, started = _resident_mb(), time.perf_counter()

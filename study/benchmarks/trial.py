@@ -90,13 +90,13 @@ def _overhead(config: Any, cluster: Any, meter: CpuMeter) -> tuple[float, float]
 
 def _both_ways(config: Any, cluster: Any, start_s: float) -> tuple[float, float]:
     """Wall seconds of the whole study, teachers included, in packs and with one trial a member."""
-    from study.costs.measured import measure_costs
+    from study.costs.model import find_costs
     from study.execution.pack_source import PlannedPacks
     from study.execution.run_packs import make_launch, run_packs, run_trials
     from study.execution.teachers import missing_teachers
     from study.planning.members import plan_members
 
-    members, costs = plan_members(config), measure_costs(config)
+    members, costs = plan_members(config), find_costs(config)
     started = time.perf_counter()
     launch, missing = make_launch(config, "grid"), missing_teachers(config)
     with _Watch(config) as watch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from study.config.study import require_name
 from trainables.checks import (
     Raw,
     check_keys,
+    items,
     make,
     mapping,
     require_choice,
@@ -22,39 +22,94 @@ from trainables.checks import (
 from trainables.data import DataShape, DataSpec, data_shape
 from trainables.families import FAMILIES
 from trainables.models import count
-from trainables.models.build import model_classes
+from trainables.models.build import architecture, model_classes
 from trainables.models.pretrained import find_pretrained
 from trainables.process import Process
-from trainables.pruning import check_settings, check_teacher_of
+from trainables.pruning import check_teacher_of, full_settings
 from trainables.specs import ModelSpec, Pretrained, PrunedSpec, StudentSpec, TeacherSpec, TrainSpec
 
 _SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
 _HUB = ("hub", "revision", "subfolder")
-_ENTRIES = "models with name, model_class and config (and hub), or with name and folder"
+_ENTRIES = "models with name, model_class and config (and hub), with name and folder, or with name, teacher and pruning"
 
 
-def make_teacher_spec(entry: Any, raw: Raw, data: DataSpec, process: Process) -> TeacherSpec:
+def make_teacher_specs(entry: Any, raw: Raw, data: DataSpec, process: Process) -> list[TeacherSpec]:
+    """A teachers entry, once for each of teacher_seeds; one that is there already is one, whatever the seeds."""
+    specs = [make_teacher_spec(entry, raw, data, process, seed=seed) for seed in teacher_seeds(raw)]
+    return specs if specs[0].pretrained is None else specs[:1]
+
+
+def teacher_seeds(raw: Raw) -> list[int]:
+    """Raises ValueError naming the key unless they are distinct seeds."""
+    seeds = items(raw, "teacher_seeds")
+    for index, seed in enumerate(seeds):
+        require_whole("teacher_seeds", seed, 0)
+        if seed in seeds[:index]:
+            raise ValueError(f"teacher_seeds must be distinct but {seed} is there twice")
+    return seeds
+
+
+def make_teacher_spec(
+    entry: Any, raw: Raw, data: DataSpec, process: Process, *, seed: int, cut_by: tuple[str, ...] = ()
+) -> TeacherSpec:
     """A teachers entry: the name of a file in conf/teacher, or a mapping of what would be in one.
 
-    raw: the config, for teacher_train and teacher_seed. Raises ValueError naming what is wrong.
+    raw: the config, for teacher_train. cut_by: names of the teachers that are cut from this one. Raises ValueError
+    naming what is wrong.
     """
-    train = make(TrainSpec, "teacher_train", mapping(raw, "teacher_train"), key="teacher_train")
-    require_choice("teacher_train.inputs", train.inputs, ("real",))
-    seed = raw["teacher_seed"]
-    require_whole("teacher_seed", seed, 0)
     key, settings = "teachers", entry
     if not isinstance(entry, Mapping):
         names = option_names("teacher")
         if entry not in names:
             raise ValueError(f"teachers must be among {', '.join(names)}, or {_ENTRIES}, but got {entry!r}")
         key, settings = f"teacher.{entry}", option_config("teacher", entry)
+    train = _train(key, settings, raw)
     if "folder" in settings:
         return _of_folder(key, settings, train, data, process)
-    own = {name: value for name, value in settings.items() if name not in _HUB}
-    spec = TeacherSpec(
-        model=make_model_spec(key, own, data_shape(data)), train=train, data=data, seed=seed, process=process
-    )
-    return replace(spec, pretrained=_of_hub(key, settings)) if "hub" in settings else spec
+    model: StudentSpec
+    if "pruning" in settings:
+        model = _pruned(key, settings, raw, data, process, more=("train",), seed=seed, cut_by=cut_by)
+    else:
+        own = {name: value for name, value in settings.items() if name not in (*_HUB, "train")}
+        model = make_model_spec(key, own, data_shape(data))
+    pretrained = _of_hub(key, settings) if "hub" in settings else None
+    own_seed = None if pretrained else seed
+    return TeacherSpec(model=model, train=train, data=data, seed=own_seed, process=process, pretrained=pretrained)
+
+
+def _train(key: str, settings: Raw, raw: Raw) -> TrainSpec:
+    """The recipe of teachers, with what the entry's own `train` changes of it."""
+    own = mapping(settings, "train", f"{key}.train") if "train" in settings else {}
+    name = f"{key}.train" if own else "teacher_train"
+    train = make(TrainSpec, name, {**mapping(raw, "teacher_train"), **own}, key=name)
+    require_choice(f"{name}.inputs", train.inputs, ("real",))
+    return train
+
+
+def _pruned(
+    key: str,
+    settings: Raw,
+    raw: Raw,
+    data: DataSpec,
+    process: Process,
+    *,
+    more: tuple[str, ...],
+    seed: int,
+    cut_by: tuple[str, ...] = (),
+) -> PrunedSpec:
+    """{name, teacher, pruning}: what is cut from a teacher of that seed. more: other keys that may be there."""
+    check_keys(key, settings, ["name", "teacher", "pruning", *more])
+    name = settings.get("name")
+    require_name(f"{key}.name", name)
+    if name in cut_by:
+        raise ValueError(f"{key}.teacher must not be cut from itself but {' from '.join((*cut_by, str(name)))} is")
+    pruning = full_settings(mapping(settings, "pruning", f"{key}.pruning"), f"{key}.pruning")
+    teacher = make_teacher_spec(settings.get("teacher"), raw, data, process, seed=seed, cut_by=(*cut_by, str(name)))
+    shape = data_shape(data)
+    check_teacher_of(pruning, architecture(teacher.model, shape).model_class, f"{key}.teacher")
+    spec = PrunedSpec(name=str(name), teacher=teacher, pruning=pruning)
+    architecture(spec, shape)  # refuses what cannot be cut so
+    return spec
 
 
 def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, process: Process) -> TeacherSpec:
@@ -68,7 +123,8 @@ def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, proces
             f"process={process.scheduler} {dict(process.config)} is not that of teacher {settings['name']}, which was"
             f" trained with {found.process.scheduler} {dict(found.process.config)}; say so in process"
         )
-    return TeacherSpec(model=found.model, train=train, data=data, process=process, pretrained=found.pretrained)
+    model, pretrained = found.model, found.pretrained
+    return TeacherSpec(model=model, train=train, data=data, seed=None, process=process, pretrained=pretrained)
 
 
 def _of_hub(key: str, settings: Raw) -> Pretrained:
@@ -79,17 +135,18 @@ def _of_hub(key: str, settings: Raw) -> Pretrained:
 
 
 def make_student_spec(raw: Raw, data: DataSpec, process: Process) -> StudentSpec:
-    """The student group: a model of its own, or {name, teacher, pruning}: one that is cut from a teacher."""
+    """The student group: a model of its own, or {name, teacher, teacher_seed, pruning}: one that is cut from a teacher.
+
+    teacher_seed: of the training of the teacher that it is cut from; null: the first of teacher_seeds.
+    """
     settings = mapping(raw, "student")
     if "pruning" not in settings:
         return make_model_spec("student", settings, data_shape(data))
-    check_keys("student", settings, ["name", "teacher", "pruning"])
-    require_name("student.name", settings.get("name"))
-    pruning = mapping(settings, "pruning", "student.pruning")
-    check_settings(pruning)
-    teacher = make_teacher_spec(settings.get("teacher"), raw, data, process)
-    check_teacher_of(pruning, teacher.model.model_class)
-    return PrunedSpec(name=settings["name"], teacher=teacher, pruning=pruning)
+    seed = settings.get("teacher_seed")
+    if seed is None:
+        seed = teacher_seeds(raw)[0]
+    require_whole("student.teacher_seed", seed, 0)
+    return _pruned("student", settings, raw, data, process, more=("teacher_seed",), seed=seed)
 
 
 def make_model_spec(key: str, raw: Raw, shape: DataShape) -> ModelSpec:

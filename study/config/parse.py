@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from storage import location, new_file
 from study.config.command_line import one_line, option_config, plain, require_study
-from study.config.models import make_student_spec, make_teacher_spec
+from study.config.data import make_study_data, missing_data, without
+from study.config.models import make_student_spec, make_teacher_spec, make_teacher_specs, teacher_seeds
 from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
-from trainables.data import Dataset, DataShape, data_shape, load_data, make_data
+from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
@@ -30,20 +31,23 @@ def study_config(cfg: DictConfig) -> StudyConfig:
 
     Raises ValueError naming the key, the value and what is allowed.
     """
-    raw = plain(cfg)
+    missing = missing_data(cfg)
+    raw = plain(without(cfg, missing))
     check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
-    data = make_data(mapping(raw, "data"))
+    data = make_study_data(raw, missing)
     shape = data_shape(data)
     process = make(Process, "process", mapping(raw, "process"))
     evaluation = make(EvaluationSpec, "evaluation", mapping(raw, "evaluation"))
     recipe = mapping(raw, "method")
-    teachers = tuple(make_teacher_spec(entry, raw, data, process) for entry in items(raw, "teachers"))
+    entries = items(raw, "teachers")
+    teachers = [spec for entry in entries for spec in make_teacher_specs(entry, raw, data, process)]
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
     if not isinstance(raw["dry_run"], bool):
         raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
     check_keys("pack", mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
     methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
     assistants = {method.assistant for method in methods if method.assistant}
+    first_seed = teacher_seeds(raw)[0]
     config = StudyConfig(
         study=raw["study"],
         study_dir=location("study_dir", require_text("study_dir", raw.get("study_dir"), "a path")),
@@ -52,7 +56,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         student=make_student_spec(raw, data, process),
         teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
         methods=methods,
-        assistants={name: make_teacher_spec(name, raw, data, process) for name in assistants},
+        assistants={name: make_teacher_spec(name, raw, data, process, seed=first_seed) for name in assistants},
         recipe=recipe,
         seeds=tuple(items(raw, "seeds")),
         train=_train(raw, "train"),

@@ -83,7 +83,14 @@ class StudyConfig:
         for seed in self.seeds:
             require_whole("seeds", seed, 0)
         _require_distinct("seeds", self.seeds)
-        _require_distinct("teachers", [teacher.name for teacher in self.teachers])
+        seeds = {teacher.seed for teacher in self.teachers if teacher.seed is not None}
+        if self.tuning is not None and len(seeds) > 1:
+            raise ValueError(
+                f"teacher_seeds must hold one seed where settings are searched (protocol={self.tuning.name})"
+                f" but got {sorted(seeds)}"
+            )
+        once = [one.name for one in self.teachers if one.seed in (min(seeds, default=None), None)]
+        _require_distinct("teachers", once)
         _require_distinct("methods", self.methods)
         self._require_first()
         if self.max_members is not None:

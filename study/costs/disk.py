@@ -11,11 +11,8 @@ import torch
 
 from storage import free_bytes
 from study.config.study import StudyConfig
-from study.directory.layout import folders
+from study.costs.model import Counts
 from study.planning.members import Pack
-from trainables.data import data_shape
-from trainables.models import count
-from trainables.models.students import student_size
 from trainables.specs import TeacherSpec
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -47,16 +44,15 @@ class DiskNeed:
 
 
 def estimate_disk(
-    config: StudyConfig, missing: Sequence[TeacherSpec], packs: Sequence[Pack], num_slots: int
+    config: StudyConfig, missing: Sequence[TeacherSpec], packs: Sequence[Pack], num_slots: int, counts: Counts
 ) -> DiskNeed:
     """What missing teachers and packs write. A member's state is its weights, two moments of Adam and the EMA."""
-    shape = data_shape(config.data)
     num_members, size = sum(len(pack.members) for pack in packs), getattr(torch, config.train.precision).itemsize
-    student = student_size(config.student, shape, folders(config.study_dir).initial).params * size
-    teachers = [count(spec.model, shape).params * size for spec in missing]
+    student = counts.student.params * size
+    teachers = [counts.teachers[spec.teacher_id].params * size for spec in missing]
     at_once = sum(sorted((len(pack.members) for pack in packs), reverse=True)[:num_slots])
     states = 4 * max(student * at_once, sum(sorted(teachers, reverse=True)[:num_slots]))
-    pixels = math.prod(shape.image)
+    pixels = math.prod(counts.shape.image)
     return DiskNeed(
         teachers=sum(teachers) + 3 * _BLOCK * len(teachers),
         students=num_members * (student + 6 * _BLOCK),

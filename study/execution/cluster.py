@@ -102,7 +102,10 @@ def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> 
     whole = sum(number // config.num_workers for number in workers)
     number = whole or sum(workers) // config.num_workers
     if number < 1:
-        asked, largest = _describe(need), [_describe({kind: node.get(kind, 0.0) for kind in need}) for node in nodes]
+        asked, largest = (
+            _resources_text(need),
+            [_resources_text({kind: node.get(kind, 0.0) for kind in need}) for node in nodes],
+        )
         found = ", ".join(f"{largest.count(one)} x ({one})" for one in dict.fromkeys(largest)) or "none"
         raise ValueError(
             f"cluster.num_workers={config.num_workers} workers of {asked} each can never be placed: there is room for"
@@ -130,7 +133,7 @@ def require_outlives_job(study_dir: Path, address: str) -> None:
         raise ValueError(f"cluster.address must be auto in a Ray job, which runs on its cluster, but got {address!r}")
 
 
-def _describe(resources: Mapping[str, float]) -> str:
+def _resources_text(resources: Mapping[str, float]) -> str:
     return ", ".join(
         f"{amount / 1e9:.3g} GB" if kind == "memory" else f"{amount:g} {kind}s" for kind, amount in resources.items()
     )
@@ -141,7 +144,7 @@ def _nodes() -> list[dict[str, float]]:
 
 
 class _LiveSlots:
-    """How many packs the cluster holds now: nodes that join count, nodes that left do not; looked at every 5 s."""
+    """How many packs the cluster holds now: nodes that join count, nodes that left do not; counted every 5 s."""
 
     def __init__(self, config: ClusterConfig, spans_nodes: bool) -> None:
         self._config, self._spans_nodes, self._looked, self._number = config, spans_nodes, -math.inf, 0

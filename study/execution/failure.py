@@ -10,9 +10,18 @@ from typing import Any
 from study.config.command_line import option_config, option_names
 from study.config.study import StudyConfig
 from trainables.losses.methods import SETTINGS, Method
-from trainables.specs import Member, TeacherSpec, TrainSpec
+from trainables.specs import Member, PrunedSpec, TeacherSpec, TrainSpec
 
-_REPLACED = ("seeds=", "teachers=", "methods=", "protocol", "pack.max_members=")
+_REPLACED = (
+    "seeds=",
+    "teachers=",
+    "teacher_seeds=",
+    "student.teacher_seed=",
+    "methods=",
+    "protocol",
+    "pack.max_members=",
+)
+_RECIPE = [field.name for field in fields(TrainSpec) if field.name != "key"]
 
 
 class MemberFailedError(RuntimeError):
@@ -29,7 +38,7 @@ def describe_failure(error: MemberFailedError, config: StudyConfig, command: str
     teacher = f", teacher {member.teacher.name}" if member.teacher else ""
     return (
         f"member {member.run_id} ({member.method.name}{teacher}, seed {member.seed}) failed twice:\n"
-        f"{str(error).rstrip()}\nit alone:\n  {command_alone(member, config, command)}"
+        f"{str(error).rstrip()}\nto run this member alone:\n  {command_alone(member, config, command)}"
     )
 
 
@@ -40,6 +49,10 @@ def command_alone(member: Member, config: StudyConfig, command: str) -> str:
     own = [f"seeds=[{member.seed}]", f"methods=[{_inline(_method(member.method))}]"]
     if member.teacher is not None:
         own.append(f"teachers=[{_teacher(member.teacher)}]")
+        if member.teacher.seed is not None:
+            own.append(f"teacher_seeds=[{member.teacher.seed}]")
+    if isinstance(member.student, PrunedSpec) and member.student.teacher.seed is not None:
+        own.append(f"student.teacher_seed={member.student.teacher.seed}")
     own += [f"train.{name}={value}" for name, value in _differences(member.train, config.train)]
     if config.tuning is not None:
         kept = [word for word in kept if not word.startswith("study_dir=")]
@@ -58,16 +71,19 @@ def _teacher(spec: TeacherSpec) -> str:
     model = spec.model
     if spec.pretrained is not None and spec.pretrained.folder is not None:
         return _inline({"name": spec.name, "folder": spec.pretrained.folder})
-    if model.name in option_names("teacher"):
-        known = option_config("teacher", model.name)
-        if (known["model_class"], known["config"]) == (model.model_class, dict(model.config)):
+    known = option_config("teacher", model.name) if model.name in option_names("teacher") else {}
+    if isinstance(model, PrunedSpec):
+        if known.get("pruning", {}).items() <= model.pruning.items() and known.get("teacher") == model.teacher.name:
             return model.name
+        entry = {"name": model.name, "teacher": model.teacher.name, "pruning": dict(model.pruning)}
+        return _inline({**entry, "train": {name: getattr(spec.train, name) for name in _RECIPE}})
+    if (known.get("model_class"), known.get("config")) == (model.model_class, dict(model.config)):
+        return model.name
     return _inline({"name": model.name, "model_class": model.model_class, "config": dict(model.config)})
 
 
 def _differences(train: TrainSpec, usual: TrainSpec) -> list[tuple[str, Any]]:
-    names = [field.name for field in fields(TrainSpec) if field.name != "key"]
-    return [(name, getattr(train, name)) for name in names if getattr(train, name) != getattr(usual, name)]
+    return [(name, getattr(train, name)) for name in _RECIPE if getattr(train, name) != getattr(usual, name)]
 
 
 def _inline(value: Any) -> str:

@@ -43,6 +43,7 @@ class RecordSink:
     phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
     collapse_fid: float
     folders: Folders
+    devices_per_worker: float = 1.0  # the part of a GPU that a worker has, or GPUs
 
     def __call__(self, result: MemberResult) -> None:
         if result.evaluation is not None:
@@ -69,8 +70,9 @@ class RecordSink:
             "diverged_at_step": result.trained.diverged_at_step,
             "train_seconds": result.trained.train_seconds,
             "eval_seconds": result.eval_seconds,
-            "device_seconds": seconds * result.world_size,
+            "device_seconds": seconds * result.world_size * self.devices_per_worker,
             "steps_per_second": steps / max(result.trained.train_seconds, 1e-9),
+            "macs_per_second": self._macs_per_second(result),
             "peak_memory_mb": result.peak_memory_mb,
             "weights_digest": result.trained.digest,
             "world_size": result.world_size,
@@ -88,6 +90,15 @@ class RecordSink:
             return "diverged"
         fid = result.evaluation.metrics["fid"]
         return "ok" if fid <= self.collapse_fid else "collapsed"  # a NaN is not below any threshold
+
+    def _macs_per_second(self, result: MemberResult) -> float | None:
+        """Of this worker while it trained the member's pack; None where the student was trained before."""
+        member, speed = result.member, result.trained.speed
+        if speed is None:
+            return None
+        student = student_size(member.student, data_shape(member.data), self.folders.initial)
+        guide = find_teacher(member.guide, member.evaluation, self.folders) if member.guide else None
+        return speed.macs_per_second(student.macs, guide.size.macs if guide else 0)
 
     def _sizes(self, member: Member) -> dict[str, Any]:
         shape = data_shape(member.data)

@@ -72,6 +72,6 @@ class RoundPacks:
             self._left += [(index, pack) for pack in left]
 
     def _pack_size(self, num_members: int) -> int:
-        """So large that there are no more packs than slots, and that none is very small, but at most max_members."""
+        """Large enough for no more packs than slots and no very small pack, but at most max_members."""
         size = max(_MIN_MEMBERS, -(-num_members // self._num_slots))
         return size if self._max_members is None else min(size, self._max_members)

@@ -12,7 +12,7 @@ import ray
 from ray import tune
 
 from study.config.study import StudyConfig
-from study.costs.measured import Costs
+from study.costs.model import Costs, devices_per_worker
 from study.directory.layout import checkpoints_dir, folders, ray_storage
 from study.execution import ray_internals
 from study.execution.cluster import Cluster
@@ -26,11 +26,11 @@ from study.execution.teachers import TeacherTasks
 from study.execution.trial import run_trial
 from study.execution.workers import worker_group
 from study.planning.members import Pack
-from study.watching.count import StudyCount
 from study.watching.events import EventLog, log_dir
 from study.watching.progress import ProgressFiles
 from study.watching.progress_bar import bar, describe_packs
 from study.watching.prometheus import PackMetrics
+from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.ray_train import PackJob
 from trainables.specs import Member, TeacherSpec, content_id
@@ -53,6 +53,7 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
         phases=phases or {},
         collapse_fid=config.collapse_fid,
         folders=folders(config.study_dir),
+        devices_per_worker=devices_per_worker(config),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.config.study import StudyConfig
-from study.costs.measured import Costs
+from study.costs.model import Costs
 from study.execution.cluster import Cluster
 from study.execution.launch import Launch
 from study.execution.round_packs import RoundPacks
@@ -16,8 +16,8 @@ from study.planning.members import Pack
 from study.search.ledger import write_ledgers
 from study.search.replay import current_outcomes, unconfirmed, wanted_phases
 from study.search.rounds import TeacherSearch
-from study.watching.count import StudyCount
 from study.watching.progress_bar import bar, describe_teachers
+from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.specs import TeacherSpec
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from study.costs.measured import GROUP_START_SECONDS, Costs
+from study.costs.model import GROUP_START_SECONDS, Costs
 from study.planning.members import Pack
 from trainables.specs import TeacherSpec
 
@@ -27,9 +27,9 @@ def schedule(packs: Sequence[Pack], missing: Sequence[TeacherSpec], num_slots: i
     """The packs of every worker group, in the order in which groups begin; `missing` are made meanwhile, first to last.
 
     Packs whose teacher takes longest to make come last. Of a few ways to share the packs out it is the one that ends
-    first: a teacher in the making keeps one place busy, which the others need not wait for.
+    first: a teacher in training keeps one slot busy, which the other groups need not wait for.
     """
-    places = _Places.after(missing, num_slots, costs)
+    slots = _Slots.after(missing, num_slots, costs)
     last = max(missing, key=costs.teacher_seconds).teacher_id if missing else None
     early = [pack for pack in packs if last is None or _teacher_id(pack) != last]
     late = [pack for pack in packs if last is not None and _teacher_id(pack) == last]
@@ -37,7 +37,7 @@ def schedule(packs: Sequence[Pack], missing: Sequence[TeacherSpec], num_slots: i
         [share for wave, number in zip((early, late), numbers, strict=True) for share in _shares(wave, number, costs)]
         for numbers in product(*(_numbers(wave, num_slots, costs) for wave in (early, late)))
     ]
-    return min(ways, key=lambda way: places.end(way, costs))
+    return min(ways, key=lambda way: slots.end(way, costs))
 
 
 def _shares(packs: Sequence[Pack], number: int, costs: Costs) -> list[list[Pack]]:
@@ -45,20 +45,20 @@ def _shares(packs: Sequence[Pack], number: int, costs: Costs) -> list[list[Pack]
 
 
 def _numbers(packs: Sequence[Pack], num_slots: int, costs: Costs) -> list[int]:
-    """How many shares to try: for all places of the cluster, or all but one."""
+    """How many shares to try: for all slots of the cluster, or all but one."""
     most = num_slots * math.ceil(sum(map(costs.seconds, packs)) / num_slots / _GROUP_SECONDS)
     return [most, most - 1] if most > 1 else [most]
 
 
 @dataclass(frozen=True)
-class _Places:
-    """The cluster's places for worker groups, in seconds from now: when each is free, and when each teacher is made."""
+class _Slots:
+    """When each slot for a worker group is free and each teacher is made, in seconds from now."""
 
     free: tuple[float, ...]
     made: Mapping[str, float]
 
     @classmethod
-    def after(cls, missing: Sequence[TeacherSpec], num_slots: int, costs: Costs) -> _Places:
+    def after(cls, missing: Sequence[TeacherSpec], num_slots: int, costs: Costs) -> _Slots:
         free, made = [0.0] * num_slots, {}
         for spec in missing:
             made[spec.teacher_id] = heapq.heappop(free) + costs.teacher_seconds(spec)
@@ -66,7 +66,7 @@ class _Places:
         return cls(tuple(free), made)
 
     def end(self, way: Sequence[Sequence[Pack]], costs: Costs) -> float:
-        """When the last group ends: one begins where a place is free and its teachers are there (PlannedPacks)."""
+        """When the last group ends: one begins where a slot is free and its teachers exist (PlannedPacks)."""
         free, ends = list(self.free), [0.0]
         heapq.heapify(free)
         for share in way:

@@ -11,10 +11,10 @@ from study.config.study import StudyConfig
 from study.directory.layout import checkpoints_dir, folders
 from study.execution.launch import NO_LIMIT, WorkerGroup
 from study.execution.workers import worker_group
-from study.planning.members import Pack, plan_teachers
-from study.watching.count import StudyCount
+from study.planning.members import Pack, plan_teachers, with_ancestors
 from study.watching.progress import ProgressFiles
 from study.watching.progress_bar import bar, describe_teachers
+from study.watching.study_count import StudyCount
 from trainables.data import data_shape
 from trainables.folders import Folders
 from trainables.models import count
@@ -40,8 +40,8 @@ class TeacherTasks:
         self._pending: dict[str, ray.ObjectRef] = {}
         self._failed = False
         for spec in self.specs:
-            larger = self._pending.get(spec.larger.teacher_id) if spec.larger else None
-            self._pending[spec.teacher_id] = _start(spec, config, larger)
+            others = [self._pending[one.teacher_id] for one in spec.made_from if one.teacher_id in self._pending]
+            self._pending[spec.teacher_id] = _start(spec, config, others)
         student = config.student
         if with_student and isinstance(student, PrunedSpec) and not is_made(student, folders(config.study_dir).initial):
             self._pending[_STUDENT] = _start_student(student, config, self._pending.get(student.teacher.teacher_id))
@@ -99,8 +99,8 @@ def _order(config: StudyConfig, missing: Sequence[TeacherSpec]) -> list[TeacherS
     shape = data_shape(config.data)
     first = {name: index - len(config.teachers_first) for index, name in enumerate(config.teachers_first)}
 
-    def key(spec: TeacherSpec) -> tuple[bool, int, int]:
-        return spec.larger is not None, first.get(spec.name, 0), -count(spec.model, shape).macs
+    def key(spec: TeacherSpec) -> tuple[int, int, int]:
+        return len(with_ancestors(spec)), first.get(spec.name, 0), -count(spec.model, shape).macs
 
     return sorted(missing, key=key)
 
@@ -116,13 +116,13 @@ def _remote(group: WorkerGroup, function: Callable[..., None]) -> ray.remote_fun
     )(function)
 
 
-def _start(spec: TeacherSpec, config: StudyConfig, larger: ray.ObjectRef | None) -> ray.ObjectRef:
+def _start(spec: TeacherSpec, config: StudyConfig, others: Sequence[ray.ObjectRef]) -> ray.ObjectRef:
     group, root = worker_group(config.cluster), checkpoints_dir(config.study_dir)
     return _remote(group, _make).remote(
-        larger,
         spec,
         config.evaluation,
         folders(config.study_dir),
+        *others,
         group=group,
         checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_every_steps),
         report=partial(ProgressFiles(root), spec.teacher_id),
@@ -131,11 +131,10 @@ def _start(spec: TeacherSpec, config: StudyConfig, larger: ray.ObjectRef | None)
 
 
 def _make(
-    _larger: None,  # Ray begins when it exists
     spec: TeacherSpec,
     evaluation: EvaluationSpec,
     where: Folders,
-    *,
+    *_others: None,  # Ray begins when they exist
     group: WorkerGroup,
     checkpoints: Checkpoints,
     report: Callable[[int], None],

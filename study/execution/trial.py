@@ -36,10 +36,10 @@ class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
         if any(type(error).__module__.startswith("ray.") for error in errors):
             self._log("worker_lost", trial=self._trial, errors=[str(error) for error in errors])
             return  # Ray says that a worker is gone; what the others say follows from it
-        from trainables.training.failures import is_nobodys_fault  # takes seconds to import, and is seldom needed
+        from trainables.training.failures import needs_new_group  # takes seconds to import, and is seldom needed
 
         for error in errors:
-            if not is_nobodys_fault(error):
+            if not needs_new_group(error):
                 self._blame(error)
                 return
         self._log("group_restarted", trial=self._trial, errors=[str(error) for error in errors])

@@ -37,13 +37,18 @@ def plan_members(config: StudyConfig) -> list[Member]:
 
 
 def plan_teachers(config: StudyConfig) -> list[TeacherSpec]:
-    """Every teacher that the members need, a larger one before its assistants; first whom the student is cut from."""
+    """Every teacher that the members need, each after those it is made from; first whom the student is cut from."""
     wanted = [config.student.teacher] if isinstance(config.student, PrunedSpec) else []
     for teacher in config.teachers:
         wanted.append(teacher)
         methods = [method for method in config.methods if _applies(config, method, teacher)]
         wanted += [found for method in methods if (found := _assistant(config, teacher, method))]
-    return list({spec.teacher_id: spec for spec in wanted}.values())
+    return list({spec.teacher_id: spec for one in wanted for spec in with_ancestors(one)}.values())
+
+
+def with_ancestors(spec: TeacherSpec) -> list[TeacherSpec]:
+    """The teacher after all that it is made from: what it is cut or distilled from, and what these are."""
+    return [*(ancestor for parent in spec.made_from for ancestor in with_ancestors(parent)), spec]
 
 
 def _assistant(config: StudyConfig, teacher: TeacherSpec | None, method: Method) -> TeacherSpec | None:
@@ -51,7 +56,9 @@ def _assistant(config: StudyConfig, teacher: TeacherSpec | None, method: Method)
     if method.assistant is None or teacher is None:
         return None
     own = replace(method, name=method.name.removesuffix(f"_via_{method.assistant}"), assistant=None)
-    return replace(config.assistants[method.assistant], larger=teacher, method=own)
+    assistant = config.assistants[method.assistant]
+    seed = assistant.seed if teacher.seed is None else teacher.seed
+    return replace(assistant, larger=teacher, method=own, seed=seed)
 
 
 def _applies(config: StudyConfig, method: Method, teacher: TeacherSpec) -> bool:
@@ -83,7 +90,8 @@ def plan_packs(planned: Iterable[Member], max_members: int | None) -> list[Pack]
     come first.
     """
     shared = groupby(sorted(planned, key=_order), key=lambda member: (_teacher_id(member), member.seed))
-    return sorted((pack for _, group in shared for pack in _split(list(group), max_members)), key=_weight, reverse=True)
+    packs = [pack for _, group in shared for pack in _split(list(group), max_members)]
+    return sorted(packs, key=_weight, reverse=True)
 
 
 def unfinished(packs: Iterable[Pack], finished: Container[str]) -> list[Pack]:
@@ -114,6 +122,6 @@ def _teacher_id(member: Member) -> str:
 
 
 def _weight(pack: Pack) -> tuple[int, int]:
-    """Only the order of packs hangs on it: the teacher's width, then the number of members."""
-    widths = pack.teacher.model.config.get("block_out_channels", [0]) if pack.teacher else [0]
-    return sum(widths), len(pack.members)
+    """Only the order of packs hangs on it: the teacher's parameters, then the number of members."""
+    size = count(pack.teacher.model, data_shape(pack.teacher.data)).params if pack.teacher else 0
+    return size, len(pack.members)

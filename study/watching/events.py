@@ -133,7 +133,7 @@ def _logger(folder: Path, role: str) -> logging.Logger:
 
 
 def _events(study_dir: Path) -> Iterator[dict[str, Any]]:
-    for path in log_dir(study_dir).glob("*.jsonl*"):
+    for path in sorted(log_dir(study_dir).glob("*.jsonl*"), reverse=True):  # the older part of a file before the newer
         with suppress(OSError, UnicodeDecodeError):  # removed meanwhile
             for line in path.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError):

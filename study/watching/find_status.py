@@ -21,15 +21,15 @@ from analysis.status.status import (
 )
 from study.config.parse import read_study_yaml
 from study.config.study import StudyConfig
-from study.costs.recorded import Expenses
+from study.costs.remaining import Expenses
 from study.directory.layout import folders
 from study.directory.lease import holder
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.search.replay import known_members
-from study.watching.count import RUNNING as RUNS
-from study.watching.count import WAITING, StudyCount
 from study.watching.events import read_events
 from study.watching.progress import Progress
+from study.watching.study_count import RUNNING as RUNS
+from study.watching.study_count import WAITING, StudyCount
 from trainables.models.teachers import find_teacher
 from trainables.specs import Member
 
@@ -60,7 +60,7 @@ def find_standing(study: PlannedStudy) -> Standing:
     rows, waiting = count.rows, count.in_state(WAITING)
     running = [pack for one in count.progress.values() if (pack := _running_pack(one, count))]
     teachers = _teachers(config, count)
-    expenses = Expenses(config, members, rows, running, waiting, teachers, study.num_open)
+    expenses = Expenses(config, rows, running, waiting, teachers, study.num_open)
     num_finished = len(set(members) & set(rows))
     is_finished = num_finished == len(members) and study.num_open == 0
     state = RUNNING if sweep.lives else FINISHED if is_finished else STOPPED

@@ -9,8 +9,8 @@ from typing import Protocol
 from tqdm import tqdm
 
 from study.planning.members import Pack
-from study.watching.count import StudyCount
 from study.watching.periodic import called_every
+from study.watching.study_count import StudyCount
 from trainables.specs import TeacherSpec
 
 _SECONDS_BETWEEN = 1.0

@@ -37,13 +37,13 @@ class PackMetrics:
         teacher = teacher_of(sight.members[0].member) if sight.members else "none"
         for method, points in cells.items():
             tags = {"study": self.study, "teacher": teacher, "method": method}
-            count("member_steps", tags, steps[method])
+            add_to_counter("member_steps", tags, steps[method])
             for column, term in _TERMS.items():
                 set_gauge("loss", {**tags, "term": term}, _mean(points, column))
             for column in ("gate", "slope_error", "intercept_error", "distance", "grad_norm"):
                 set_gauge(column, tags, _mean(points, column))
-        count("training_seconds", {"study": self.study, "teacher": teacher}, sight.seconds)
-        count("teacher_seconds", {"study": self.study, "teacher": teacher}, sight.teacher_seconds)
+        add_to_counter("training_seconds", {"study": self.study, "teacher": teacher}, sight.seconds)
+        add_to_counter("teacher_seconds", {"study": self.study, "teacher": teacher}, sight.teacher_seconds)
 
 
 def teacher_of(member: Member) -> str:
@@ -60,7 +60,7 @@ def set_gauge(name: str, tags: Mapping[str, str], value: float | None) -> None:
         _gauge(name, tuple(tags)).set(value, tags=dict(tags))
 
 
-def count(name: str, tags: Mapping[str, str], value: float) -> None:
+def add_to_counter(name: str, tags: Mapping[str, str], value: float) -> None:
     if value > 0:
         _counter(name, tuple(tags)).inc(value, tags=dict(tags))
 

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from study.planning.members import Pack
-from study.watching.count import NO_TEACHER, RUNNING, WAITING, StudyCount
 from study.watching.prometheus import set_gauge
+from study.watching.study_count import NO_TEACHER, RUNNING, WAITING, StudyCount
 
 
 @dataclass

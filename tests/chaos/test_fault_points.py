@@ -21,6 +21,7 @@ from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, load_student, save_model, save_student
+from trainables.process import PIXEL
 from trainables.ranks import Ranks
 from trainables.training import teachers
 from trainables.training.checkpoints import Checkpoints
@@ -138,13 +139,14 @@ def test_a_student(tmp_path: Path) -> None:
         kept = load_student(folder)  # raises where the weights are not those that were saved
         return None if kept is None else kept.digest
 
-    assert check(lambda: save_student(student, folder), read, None, student.digest, tmp_path) >= 6
+    assert check(lambda: save_student(student, folder, PIXEL), read, None, student.digest, tmp_path) >= 6
 
 
 class UNet2DModel(nn.Module):
     """Saves itself like a diffusers model."""
 
     def save_pretrained(self, folder: Path, **_: object) -> None:
+        folder.mkdir()
         (folder / "config.json").write_text("{}")
         (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"weights" * 1000)
 
@@ -156,10 +158,10 @@ def test_a_teacher_and_what_is_known_of_it(tmp_path: Path) -> None:
         facts = teachers._read_facts(folder)
         if facts is None:
             return None
-        return facts["fid"], len((folder / "diffusion_pytorch_model.safetensors").read_bytes())
+        return facts["fid"], len((folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes())
 
     def save() -> None:
-        save_model(UNet2DModel(), folder, teachers.FACTS, {"fid": 1})
+        save_model(UNet2DModel(), folder, teachers.FACTS, {"fid": 1}, PIXEL)
 
     assert check(save, read, None, (1, 7000), tmp_path) >= 6
     assert check(lambda: teachers._write_facts(folder, {"fid": 2}), read, (1, 7000), (2, 7000), folder) >= 4

@@ -88,7 +88,7 @@ def test_the_report_and_the_status_are_made_from_it_alone(study: Path, local: Pa
 def test_what_was_damaged_is_set_aside_and_made_again(study: Path, local: Path, sweep: Sweep) -> None:
     row = study / "records" / "runs" / f"{min(identities(local))}.parquet"
     (teacher,) = (study / "teachers").iterdir()
-    for path in (row, teacher / "diffusion_pytorch_model.safetensors"):
+    for path in (row, teacher / "unet" / "diffusion_pytorch_model.safetensors"):
         content = path.read_bytes()[:50]
         with new_file(path) as file:
             file.write(content)
@@ -98,7 +98,7 @@ def test_what_was_damaged_is_set_aside_and_made_again(study: Path, local: Path, 
     assert f"moved to {study}/damaged/records/runs/{row.name}" in result.stderr
     assert identities(study) == identities(local)
     assert (study / "damaged" / "records" / "runs" / row.name).stat().st_size == 50
-    assert (study / "damaged" / "teachers" / teacher.name / "config.json").exists()
+    assert (study / "damaged" / "teachers" / teacher.name / "unet" / "config.json").exists()
 
 
 def test_a_bucket_that_is_missing_ends_it_before_anything_is_started(study: Path) -> None:

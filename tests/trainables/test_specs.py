@@ -1,19 +1,28 @@
 """Ids follow from what a run is: from everything that changes its result and from nothing else."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from tiny import evaluation_spec, member, teacher_spec, train_spec, unet
 
-from trainables.specs import ModelSpec
+from trainables.process import PIXEL, Process
+from trainables.specs import ModelSpec, PrunedSpec
 
 
-def test_ids_stay_what_they_are() -> None:
-    """Records are found by them; another hash would train everything again."""
-    assert (member("lift_place_feat").run_id, member("lift_place_feat").train_id) == (
-        "617029ae81a787e5",
-        "15d87a35801e284d",
-    )
+def test_every_field_counts_whatever_its_value() -> None:
+    """Also what has its default: a default that changes must not leave the id as it was."""
+    one = member("lift_place_feat")
+    for spec, left_out in (
+        (one.train, {"key"}),
+        (one.evaluation, {"extractor_weights", "batch_size"}),
+        (one.method, {"assistant"}),  # whose content is the member's to hash
+    ):
+        assert set(spec.identity()) == {field.name for field in fields(spec)} - left_out
+    assert one.training_identity()["process"] == one.process.identity()
+    assert {"assistant", "rungs"} <= set(one.training_identity())
+    assert "process" in one.identity()
+    other = Process(config={**PIXEL.config, "beta_end": 0.03})
+    assert len({spec.teacher_id for spec in (teacher_spec(), teacher_spec(process=other), teacher_spec(seed=1))}) == 3
 
 
 @pytest.mark.parametrize(
@@ -94,3 +103,17 @@ def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
 def test_the_key_of_the_error_is_that_of_the_config() -> None:
     with pytest.raises(ValueError, match=r"^teacher_train\.lr must"):
         replace(teacher_spec().train, lr=-1.0)
+
+
+def test_a_teacher_that_is_cut_from_another_is_known_by_both_and_made_after_it() -> None:
+    parent = teacher_spec()
+
+    def cut(ratio: float, teacher: object = parent, **train: object) -> object:
+        model = PrunedSpec(name="cut", teacher=teacher, pruning={"how": "diff_pruning", "ratio": ratio})
+        return teacher_spec(model=model, train=train_spec(key="teacher_train", **train))
+
+    assert cut(0.5).made_from == (parent,)
+    assert parent.made_from == ()
+    specs = [parent, cut(0.5), cut(0.7), cut(0.5, teacher_spec(seed=1)), cut(0.5, steps=9)]
+    assert len({spec.teacher_id for spec in specs}) == 5
+    assert cut(0.5).teacher_id == cut(0.5).teacher_id

@@ -16,6 +16,7 @@ from trainables.data.folder import Folder
 from trainables.data.generated import Generated
 from trainables.data.huggingface import HuggingFace
 from trainables.data.latents import Latents
+from trainables.data.planned import Planned
 
 __all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "data_shape", "load_data", "make_data"]
 
@@ -68,4 +69,4 @@ def load_data(spec: DataSpec) -> Dataset:
 
 
 def data_shape(spec: DataSpec) -> DataShape:
-    return load_data(spec).shape
+    return spec.shape if isinstance(spec, Planned) else load_data(spec).shape

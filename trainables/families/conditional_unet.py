@@ -26,6 +26,8 @@ def _call(
 
 FAMILY = Family(
     model_class=UNet2DConditionModel,
+    pipeline="StableDiffusionPipeline",
+    component="unet",
     config=_config,
     call=_call,
     blocks=block_names,

@@ -57,6 +57,8 @@ def _plain(model: Any) -> Any:
 
 FAMILY = Family(
     model_class=DiTTransformer2DModel,
+    pipeline="DiTPipeline",
+    component="transformer",
     config=_config,
     call=_call,
     blocks=_layers,

@@ -50,10 +50,13 @@ class Family:
     pair: names of student and teacher blocks or layers -> pairs of them.
     feature: the activation among what such a module returns.
     cut_by: the ways of trainables/pruning that cut students from such a model.
+    pipeline, component: diffusers' pipeline that samples from such a model, and what it calls the model.
     prepare: changes a model after it was built (fresh) or loaded. plain: the model as diffusers can save it.
     """
 
     model_class: Any
+    pipeline: str
+    component: str
     config: Callable[[DataShape], Mapping[str, Any]]
     call: Callable[[Any, torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
     sub_blocks: Names = _none

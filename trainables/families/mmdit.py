@@ -40,6 +40,8 @@ def _image_tokens(output: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
 
 FAMILY = Family(
     model_class=SD3Transformer2DModel,
+    pipeline="StableDiffusion3Pipeline",
+    component="transformer",
     config=_config,
     call=_call,
     blocks=_layers,

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
-from diffusers.models.attention_processor import Attention
+from diffusers import (
+    ModelMixin,  # noqa: F401 (by which a pipeline sees in this module that the class below is a model)
+    UNet2DModel,
+)
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
@@ -17,8 +19,7 @@ from trainables.families import unet
 _SIZES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("out_channels", "in_channels"),
     nn.Linear: ("out_features", "in_features"),
-    nn.GroupNorm: ("num_channels", "num_groups"),
-    Attention: ("heads",),
+    nn.GroupNorm: ("num_channels",),
 }
 
 
@@ -41,7 +42,12 @@ class PrunedUNet2DModel(UNet2DModel):  # type: ignore[misc]
         return set(UNet2DModel._get_init_keys(UNet2DModel)) | {"widths"}
 
 
-FAMILY = replace(unet.FAMILY, model_class=PrunedUNet2DModel, cut_by=())
+FAMILY = replace(unet.FAMILY, model_class=PrunedUNet2DModel)
+
+
+def unpruned_config(model: UNet2DModel) -> dict[str, Any]:
+    """The config of the UNet2DModel that a model is, or was before it was narrowed."""
+    return {name: value for name, value in model.config.items() if not name.startswith("_") and name != "widths"}
 
 
 def widths_of(model: nn.Module, original: nn.Module) -> dict[str, list[int]]:

@@ -53,6 +53,8 @@ def pair_blocks(student: list[str], teacher: list[str]) -> list[tuple[str, str]]
 
 FAMILY = Family(
     model_class=UNet2DModel,
+    pipeline="DDPMPipeline",
+    component="unet",
     config=_config,
     call=_call,
     sub_blocks=sub_block_names,

@@ -29,9 +29,8 @@ class Method:
     assistant: str | None = None  # the name of a teacher in between (TAKD)
 
     def identity(self) -> dict[str, Any]:
-        """What ids hash: as before there was another schedule; an assistant's content is the member's to hash."""
-        absent = (("feat_schedule", "constant"), ("assistant", self.assistant))
-        return {key: value for key, value in asdict(self).items() if (key, value) not in absent}
+        """What ids hash; an assistant's content is the member's to hash."""
+        return {key: value for key, value in asdict(self).items() if key != "assistant"}
 
     @property
     def needs_teacher(self) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,20 +10,25 @@ from torch import nn
 from storage import local_copy
 from trainables.checks import require_choice
 from trainables.data.dataset import DataShape
-from trainables.families import FAMILIES
+from trainables.families import FAMILIES, family_of
+from trainables.pruning import prune_shape
 from trainables.seeds import derived_seed
-from trainables.specs import ModelSpec
+from trainables.specs import ModelSpec, StudentSpec, canonical_json
+
+_PRUNED: dict[str, tuple[str, dict[str, Any]]] = {}  # class and config of what was found out in this process
 
 
 def model_classes() -> tuple[str, ...]:
     return tuple(FAMILIES)
 
 
-def build_model(spec: ModelSpec, shape: DataShape, *, seed: int, device: str = "cpu") -> nn.Module:
+def build_model(spec: StudentSpec, shape: DataShape, *, seed: int, device: str = "cpu") -> nn.Module:
     """A fresh model for data of that shape, whose initial weights follow from the seed alone.
 
-    Raises ValueError naming the model when diffusers refuses the config. device="meta" builds shapes without weights.
+    Of a pruned one it has the architecture, not the weights. Raises ValueError naming the model when diffusers refuses
+    the config. device="meta" builds shapes without weights.
     """
+    spec = architecture(spec, shape)
     require_choice(f"{spec.name}.model_class", spec.model_class, model_classes())
     family = FAMILIES[spec.model_class]
     config = {**family.config(shape), **spec.config}
@@ -36,16 +42,42 @@ def build_model(spec: ModelSpec, shape: DataShape, *, seed: int, device: str = "
     return model
 
 
+def architecture(spec: StudentSpec, shape: DataShape) -> ModelSpec:
+    """The model's class and config; of a pruned one those of what will be cut, which do not depend on weights.
+
+    Raises ValueError for a teacher that cannot be cut so.
+    """
+    if isinstance(spec, ModelSpec):
+        return spec
+    teacher = architecture(spec.teacher.model, shape)
+    key = canonical_json({"teacher": teacher.identity(), "pruning": dict(spec.pruning), "shape": repr(shape)})
+    if key not in _PRUNED:
+        whole = build_model(teacher, shape, seed=0, device="meta")
+        model: Any = prune_shape(whole, spec.pruning, shape)
+        config = {name: value for name, value in model.config.items() if not name.startswith("_")}
+        _PRUNED[key] = family_of(model).model_class.__name__, config
+    model_class, config = _PRUNED[key]
+    return ModelSpec(name=spec.name, model_class=model_class, config=config)
+
+
+def component_folder(folder: Path) -> Path:
+    """The model's own folder in one that `save_model` wrote, in a pipeline's, or the folder itself."""
+    inner = (folder / name for name in sorted({family.component for family in FAMILIES.values()}))
+    return next((path for path in inner if (path / "config.json").is_file()), folder)
+
+
 def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A model from a diffusers directory with safetensors weights; nothing is unpickled or downloaded.
+    """A model from a diffusers directory with safetensors weights, its own or a pipeline's; nothing is unpickled or
+    downloaded.
 
     Raises ValueError naming the folder when it does not hold such a model.
     """
     try:
-        model_class = json.loads((folder / "config.json").read_text())["_class_name"]
+        own = component_folder(folder)
+        model_class = json.loads((own / "config.json").read_text())["_class_name"]
         require_choice("_class_name", model_class, model_classes())
         model: nn.Module
-        with local_copy(folder) as local:
+        with local_copy(own) as local:
             model, found = FAMILIES[model_class].model_class.from_pretrained(
                 local,
                 use_safetensors=True,

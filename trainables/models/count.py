@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.data.dataset import CLASSES, POOLED, TEXT, DataShape
 from trainables.families import predict
-from trainables.models.build import build_model
-from trainables.specs import ModelSpec
+from trainables.models.build import architecture, build_model
+from trainables.specs import StudentSpec, canonical_json
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,16 @@ class Size:
     macs: int
 
 
-def count(spec: ModelSpec, shape: DataShape) -> Size:
+_SIZES: dict[str, Size] = {}  # of what was counted in this process
+
+
+def count(spec: StudentSpec, shape: DataShape) -> Size:
     """The size of the model that the spec describes, from its shapes alone (meta device)."""
-    return count_model(build_model(spec, shape, seed=0, device="meta"), shape)
+    model = architecture(spec, shape)
+    key = canonical_json({**model.identity(), "shape": repr(shape)})
+    if key not in _SIZES:
+        _SIZES[key] = count_model(build_model(model, shape, seed=0, device="meta"), shape)
+    return _SIZES[key]
 
 
 def count_model(model: nn.Module, shape: DataShape) -> Size:

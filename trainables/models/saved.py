@@ -7,17 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from torch import nn
 
 from storage import is_there, new_folder
-from trainables.families import family_of
+from trainables.families import Family, family_of
 from trainables.models import load_model
 from trainables.models.digest import weights_digest
+from trainables.process import Process
 from trainables.training.trainee import Trainee
 
 _FACTS = "training.json"
 _SEAL = "sha256_of_the_above"
+
+
+@dataclass(frozen=True)
+class PackSpeed:
+    """What one worker did while it trained a pack: images through the teacher and through members, and wall seconds.
+
+    The seconds hold everything between the first step's start and the last one's end (batches, losses, updates,
+    checkpoints), but not FIDs that were measured on the way.
+    """
+
+    teacher_images: int  # forward
+    member_images: int  # forward and backward, over all members
+    seconds: float
+
+    def macs_per_second(self, student_macs: int, teacher_macs: int) -> float:
+        """MACs of an image: the teacher's, and three times a member's (backward is twice forward)."""
+        macs = self.teacher_images * teacher_macs + 3 * self.member_images * student_macs
+        return macs / max(self.seconds, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -31,9 +51,10 @@ class TrainedStudent:
     train_seconds: float  # this member's share of its pack's wall time
     diverged_at_step: int | None
     stopped_at_step: int | None = None  # early, at a rung; `model` is the student as it was then
+    speed: PackSpeed | None = None  # of the pack, in this worker; None where the student was trained before
 
     @classmethod
-    def from_trainee(cls, trainee: Trainee, train_seconds: float) -> "TrainedStudent":
+    def from_trainee(cls, trainee: Trainee, train_seconds: float, speed: PackSpeed | None = None) -> "TrainedStudent":
         model = trainee.ema_student() if trainee.diverged_at_step is None else None
         digest = None if model is None else weights_digest(model)
         return cls(
@@ -44,16 +65,17 @@ class TrainedStudent:
             train_seconds,
             trainee.diverged_at_step,
             trainee.stopped_at_step,
+            speed,
         )
 
 
-def save_student(student: TrainedStudent, folder: Path) -> None:
-    """Saves a student that did not diverge as a diffusers directory; a reader sees the whole folder or none."""
+def save_student(student: TrainedStudent, folder: Path, process: Process) -> None:
+    """Saves a student that did not diverge as a diffusers pipeline; a reader sees the whole folder or none."""
     assert student.model is not None
     facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
     facts["stopped_at_step"] = student.stopped_at_step
     facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
-    save_model(student.model, folder, _FACTS, facts)
+    save_model(student.model, folder, _FACTS, facts, process)
 
 
 def load_student(folder: Path) -> TrainedStudent | None:
@@ -69,14 +91,35 @@ def load_student(folder: Path) -> TrainedStudent | None:
     return TrainedStudent(folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped)
 
 
-def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any]) -> None:
-    """Saves a diffusers model and a JSON file of facts under one name, atomically; an existing folder stays."""
+def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any], process: Process) -> None:
+    """Saves a model as its pipeline's folder and a JSON file of facts, atomically; an existing folder stays.
+
+    model_index.json, unet/ or transformer/, scheduler/: what `from_pretrained` of diffusers' pipelines reads. One that
+    decodes latents or reads text is given its autoencoder and encoders there: `from_pretrained(folder, vae=...)`. For a
+    pruned U-Net, whose class is not diffusers' own, `import trainables.families.pruned_unet` comes before.
+    """
     if is_there(folder, facts_name):
         return
+    family = family_of(model)
     with new_folder(folder, facts_name) as temporary:
-        family_of(model).plain(model).save_pretrained(temporary, safe_serialization=True)
-        files = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
+        family.plain(model).save_pretrained(temporary / family.component, safe_serialization=True)
+        process.save(temporary / "scheduler")
+        (temporary / "model_index.json").write_text(json.dumps(_model_index(family, process), indent=2))
+        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {path.relative_to(temporary).as_posix(): _digest(path) for path in paths}
         (temporary / facts_name).write_bytes(sealed({**facts, "files": files}))
+
+
+def _model_index(family: Family, process: Process) -> dict[str, Any]:
+    """What says to diffusers which pipeline this is, and of which classes."""
+    model_class = family.model_class
+    library = "diffusers" if model_class.__module__.startswith("diffusers.") else model_class.__module__
+    return {
+        "_class_name": family.pipeline,
+        "_diffusers_version": diffusers.__version__,
+        family.component: [library, model_class.__name__],
+        "scheduler": ["diffusers", process.scheduler],
+    }
 
 
 def sealed(facts: Mapping[str, Any]) -> bytes:
@@ -89,7 +132,7 @@ def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
     path = folder / facts_name
     try:
         facts: dict[str, Any] = json.loads(path.read_bytes())
-        if facts.pop(_SEAL, None) not in (None, _facts_digest(facts)):  # None: of an earlier version
+        if facts.pop(_SEAL, None) != _facts_digest(facts):
             raise ValueError("its content is not what was written")
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
@@ -98,7 +141,7 @@ def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
 
 def check_files(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raises ValueError naming a file of the model that is not the one that was saved."""
-    for name, digest in facts.get("files", {}).items():
+    for name, digest in facts["files"].items():
         if not (folder / name).is_file() or _digest(folder / name) != digest:
             raise ValueError(f"{folder / name} is damaged: it is not what was saved")
 

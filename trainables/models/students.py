@@ -32,7 +32,7 @@ def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str 
     student = prune(teacher, spec.pruning, data=data, process=spec.teacher.process).to("cpu")
     size = count_model(student, data.shape)
     facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(student)}
-    save_model(student, folder / spec.initial_id, FACTS, facts)
+    save_model(student, folder / spec.initial_id, FACTS, facts, spec.teacher.process)
 
 
 def is_made(spec: StudentSpec, folder: Path) -> bool:
@@ -45,15 +45,8 @@ def check_initial(folder: Path) -> None:
 
 
 def student_size(spec: StudentSpec, shape: DataShape, folder: Path) -> Size:
-    """How large the student is; of a pruned one that is not made yet, how large its teacher is."""
-    if isinstance(spec, ModelSpec):
-        return count(spec, shape)
-    if not is_made(spec, folder):
-        return count(spec.teacher.model, shape)
-    facts = read_facts(folder / spec.initial_id, FACTS)
-    return Size(facts["params"], facts["macs"])
-
-
-def stand_in(spec: StudentSpec) -> ModelSpec:
-    """A model that takes as long as the student, or longer."""
-    return spec if isinstance(spec, ModelSpec) else spec.teacher.model
+    """How large the student (or teacher) is; also of a pruned one before it is made."""
+    if isinstance(spec, PrunedSpec) and is_made(spec, folder):
+        facts = read_facts(folder / spec.initial_id, FACTS)
+        return Size(facts["params"], facts["macs"])
+    return count(spec, shape)

@@ -15,7 +15,7 @@ from storage.atomic import new_file
 from storage.copies import cached
 from storage.location import is_there
 from trainables.folders import Folders
-from trainables.models.build import load_model
+from trainables.models.build import component_folder, load_model
 from trainables.models.count import Size
 from trainables.models.digest import tensors_digest
 from trainables.models.saved import check_files, read_facts, sealed
@@ -49,7 +49,7 @@ def check_teacher(folder: Path) -> dict[str, Any]:
     """What is known of a teacher that is there. Raises ValueError when it is not the one that was saved."""
     facts = read_facts(folder, FACTS)
     check_files(folder, facts)
-    tensors = safetensors.torch.load_file(cached(folder) / _WEIGHTS)
+    tensors = safetensors.torch.load_file(component_folder(cached(folder)) / _WEIGHTS)
     if tensors_digest(tensors) != facts["digest"]:
         raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
     return facts

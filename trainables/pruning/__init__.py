@@ -1,17 +1,18 @@
 """Students that are cut from a teacher: Diff-Pruning, BK-SDM's block removal, TinyFusion's depth pruning.
 
-Each way is a file with a frozen dataclass of its settings that makes the student: `settings(teacher, data, process)`.
+Each way is a file with a frozen dataclass of its settings that makes the student, `settings(teacher, data, process)`,
+and says how large it will be, `settings.without_weights(teacher, shape)`.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 from torch import nn
 
 from trainables.checks import require_choice
-from trainables.data import Dataset
+from trainables.data import Dataset, DataShape
 from trainables.families import FAMILIES
 from trainables.process import Process
 from trainables.pruning.block_removal import BlockRemoval
@@ -36,18 +37,25 @@ def prune(teacher: nn.Module, settings: Mapping[str, Any], *, data: Dataset, pro
     return student.eval().requires_grad_(True)
 
 
-def check_settings(settings: Mapping[str, Any], key: str = "student.pruning") -> None:
-    """Raises ValueError that names the key, the value and what is allowed."""
-    _way(settings, key)
+def prune_shape(teacher: nn.Module, settings: Mapping[str, Any], shape: DataShape) -> nn.Module:
+    """A model of the architecture that `prune` gives, on the meta device; the teacher may be there too.
+
+    Raises ValueError for settings that the teacher does not allow.
+    """
+    student: nn.Module = _way(settings, "student.pruning").without_weights(teacher, shape)
+    return student
 
 
-def check_teacher_of(settings: Mapping[str, Any], model_class: str) -> None:
-    """Raises ValueError for a teacher of a class that the settings' way does not cut."""
+def full_settings(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The settings with those that are not given. Raises ValueError naming the key, the value and what is allowed."""
+    return {"how": settings.get("how"), **asdict(_way(settings, key))}
+
+
+def check_teacher_of(settings: Mapping[str, Any], model_class: str, key: str) -> None:
+    """Raises ValueError naming the key for a teacher of a class that the settings' way does not cut."""
     allowed = [name for name, family in FAMILIES.items() if settings["how"] in family.cut_by]
     if model_class not in allowed:
-        raise ValueError(
-            f"student.teacher must be a {' or '.join(allowed)} for {settings['how']} but is a {model_class}"
-        )
+        raise ValueError(f"{key} must be a {' or '.join(allowed)} for {settings['how']} but is a {model_class}")
 
 
 def _way(settings: Mapping[str, Any], key: str) -> Any:
@@ -58,4 +66,9 @@ def _way(settings: Mapping[str, Any], key: str) -> Any:
     for name in own:
         if name not in allowed:
             raise ValueError(f"{key} has no key {name!r}; allowed for {how}: {', '.join(allowed)}")
-    return WAYS[how](**own)
+    try:
+        return WAYS[how](**own)
+    except TypeError as error:
+        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but got {', '.join(own) or 'none'}") from error
+    except ValueError as error:
+        raise ValueError(str(error).replace("student.pruning", key)) from error

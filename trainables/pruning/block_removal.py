@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
 from trainables.checks import require_choice
-from trainables.data import Dataset
+from trainables.data import Dataset, DataShape
 from trainables.process import Process
 
 _PER_STAGE = ("block_out_channels", "attention_head_dim", "down_block_types")
@@ -29,13 +30,22 @@ class BlockRemoval:
         require_choice("student.pruning.variant", self.variant, ("base", "small", "tiny"))
 
     def __call__(self, teacher: nn.Module, _data: Dataset, _process: Process) -> nn.Module:
+        student = self._smaller_model(teacher)
+        config: Any = teacher.config
+        weights, last = teacher.state_dict(), config["layers_per_block"]
+        student.load_state_dict({name: weights[self._source(name, last)] for name in student.state_dict()})
+        return student
+
+    def without_weights(self, teacher: nn.Module, _shape: DataShape) -> nn.Module:
+        """A student of the same blocks on the meta device."""
+        with torch.device("meta"):
+            return self._smaller_model(teacher)
+
+    def _smaller_model(self, teacher: nn.Module) -> nn.Module:
         if not isinstance(teacher, UNet2DConditionModel):
             raise ValueError(f"block_removal is for a UNet2DConditionModel but got a {type(teacher).__name__}")
         config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
-        student = UNet2DConditionModel(**{**config, **self._smaller(config)})
-        weights, last = teacher.state_dict(), config["layers_per_block"]
-        student.load_state_dict({name: weights[self._source(name, last)] for name in student.state_dict()})
-        return student  # type: ignore[no-any-return]
+        return UNet2DConditionModel(**{**config, **self._smaller(config)})  # type: ignore[no-any-return]
 
     def _smaller(self, config: dict[str, Any]) -> dict[str, Any]:
         smaller: dict[str, Any] = {"layers_per_block": 1}

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from trainables.checks import require_whole
-from trainables.data import Dataset
+from trainables.data import Dataset, DataShape
 from trainables.data.streams import SeedStream
-from trainables.families import FAMILIES, family_of, predict, split_variance
+from trainables.families import family_of, predict, split_variance
 from trainables.process import Process
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator
@@ -52,13 +52,21 @@ class DepthPruning:
             raise ValueError(f"student.pruning.learned must be true or false but got {self.learned!r}")
 
     def __call__(self, teacher: nn.Module, data: Dataset, process: Process) -> nn.Module:
-        blocks = getattr(teacher, "transformer_blocks", None)
-        if blocks is None:
-            raise ValueError(f"depth_pruning is for a transformer but got a {type(teacher).__name__}")
+        blocks = _blocks(teacher)
         kept = self._kept(teacher, len(blocks), data, process)
         if kept != sorted(set(kept)) or kept[-1] >= len(blocks):
             raise ValueError(f"student.pruning.layers must be ascending and below {len(blocks)} but got {list(kept)}")
-        return with_layers(teacher, kept)
+        student: nn.Module = with_layers(teacher, kept)
+        return student
+
+    def without_weights(self, teacher: nn.Module, _shape: DataShape) -> nn.Module:
+        """A student of as many layers on the meta device."""
+        kept = range(len(self.layers or ()) or self.num_layers or 0)
+        if max(kept, default=0) >= (num := len(_blocks(teacher))):
+            raise ValueError(f"student.pruning.num_layers must be {num} or less but got {len(kept)}")
+        with torch.device("meta"):
+            student: nn.Module = _of_layers(teacher, len(kept))
+        return student
 
     def _kept(self, teacher: nn.Module, num: int, data: Dataset, process: Process) -> list[int]:
         if self.layers is not None:
@@ -103,12 +111,22 @@ class DepthPruning:
         return [group * size + int(choice) for group, choice in enumerate(logits.argmax(1))]
 
 
-def with_layers(teacher: nn.Module, kept: Sequence[int]) -> nn.Module:
-    """A transformer of the kept layers with the teacher's weights."""
-    family = family_of(teacher)
+def _blocks(teacher: nn.Module) -> Any:
+    if (blocks := getattr(teacher, "transformer_blocks", None)) is None:
+        raise ValueError(f"depth_pruning is for a transformer but got a {type(teacher).__name__}")
+    return blocks
+
+
+def _of_layers(teacher: nn.Module, num: int) -> Any:
+    """A fresh transformer like the teacher, of num layers."""
     model: Any = teacher
     config = {name: value for name, value in model.config.items() if not name.startswith("_")}
-    student = FAMILIES[family.model_class.__name__].model_class(**{**config, "num_layers": len(kept)})
+    return family_of(teacher).model_class(**{**config, "num_layers": num})
+
+
+def with_layers(teacher: nn.Module, kept: Sequence[int]) -> Any:
+    """A transformer of the kept layers with the teacher's weights."""
+    student = _of_layers(teacher, len(kept))
     weights = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
     source = {}
     for name in student.state_dict():
@@ -118,8 +136,8 @@ def with_layers(teacher: nn.Module, kept: Sequence[int]) -> nn.Module:
         student.load_state_dict(source)
     except RuntimeError as error:
         raise ValueError(f"student.pruning.layers must hold the last layer but got {list(kept)}") from error
-    family.prepare(student, False)
-    return student  # type: ignore[no-any-return]
+    family_of(teacher).prepare(student, False)
+    return student
 
 
 def _gate(blocks: Any, feature: Any) -> list[torch.Tensor]:

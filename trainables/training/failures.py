@@ -33,12 +33,12 @@ def blamed_on(member: Member) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        if is_nobodys_fault(error):
+        if needs_new_group(error):
             raise
         raise MemberError(member.run_id, traceback.format_exc()) from error
 
 
-def is_nobodys_fault(error: BaseException) -> bool:
+def needs_new_group(error: BaseException) -> bool:
     """Whether a group of ranks only has to begin again: a pack was too large, or another rank is gone (and tells why).
 
     gloo says by a plain RuntimeError that a peer is gone.

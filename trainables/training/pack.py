@@ -5,7 +5,7 @@ Works without Ray: `run_pack` is called by ray_train.py in every rank of a worke
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from trainables.data import Dataset, DataShape, load_data
 from trainables.evaluation.evaluator import Evaluation, Evaluator
 from trainables.folders import Folders
 from trainables.losses.features import Shapes, feature_names, record_features
-from trainables.models.saved import TrainedStudent, load_student, save_student
+from trainables.models.saved import PackSpeed, TrainedStudent, load_student, save_student
 from trainables.models.students import initial_student
 from trainables.models.teachers import load_teacher
 from trainables.ranks import Ranks
@@ -121,7 +121,7 @@ def run_pack(
     for outcome in train_in_parts(missing, train, ranks, checkpoints):
         trained[outcome.train_id] = outcome
         if ranks.rank == 0 and outcome.model is not None:
-            save_student(outcome, folders.students / outcome.train_id)
+            save_student(outcome, folders.students / outcome.train_id, members[0].process)
     for member in list(members)[ranks.rank :: ranks.world_size]:
         student = trained[member.train_id]
         assert student is not None
@@ -190,7 +190,15 @@ def train_pack(
             trainees.append(
                 Trainee(member, new_student, data.shape, teacher_features=shapes, device=device, ranks=ranks)
             )
-    judges = {} if measure is None else {"judge": partial(judge, measure=measure, ranks=ranks)}
+    watch, judged = watch or Watch(), 0.0
+
+    def timed_judge(trainees: Sequence[Trainee], steps: int) -> Mapping[str, float]:
+        nonlocal judged
+        started = time.perf_counter()
+        found = {} if measure is None else judge(trainees, steps, measure=measure, ranks=ranks)
+        judged += time.perf_counter() - started
+        return found
+
     seconds = train_members(
         trainees,
         teacher,
@@ -201,9 +209,12 @@ def train_pack(
         progress=progress,
         checkpoints=checkpoints,
         watch=watch,
-        **judges,
+        judge=timed_judge,
     )
-    return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id]) for trainee in trainees]
+    batch_size = members[0].train.batch_size // ranks.world_size
+    num_passes = watch.num_passes if teacher is not None else 0
+    speed = PackSpeed(num_passes * batch_size, watch.num_member_steps * batch_size, watch.seconds - judged)
+    return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id], speed) for trainee in trainees]
 
 
 def _teacher_features(

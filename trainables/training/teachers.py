@@ -9,13 +9,14 @@ from trainables.data import data_shape, load_data
 from trainables.evaluation.evaluator import Evaluator
 from trainables.folders import Folders
 from trainables.losses.methods import METHODS
-from trainables.models import count, load_model
+from trainables.models import count_model, load_model
 from trainables.models.digest import weights_digest
 from trainables.models.pretrained import fetch
 from trainables.models.saved import save_model
+from trainables.models.students import make_initial
 from trainables.models.teachers import FACTS, _read_facts, _write_facts, check_teacher, load_teacher
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
+from trainables.specs import EvaluationSpec, Member, PrunedSpec, TeacherSpec, content_id
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress, train_pack
 
@@ -31,8 +32,9 @@ def make_teacher(
 ) -> None:
     """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
 
-    A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model). An
-    assistant is one with KD, from its larger teacher, which must be there.
+    A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model), which
+    is cut first where it is a pruned one. An assistant is one with KD, from its larger teacher. The teachers that it is
+    made from must be there.
     Raises ValueError when its training diverges.
     """
     folder = folders.teachers / spec.teacher_id
@@ -49,9 +51,9 @@ def make_teacher(
                 progress=progress or Progress(),
                 checkpoints=checkpoints,
             )
-        size = count(spec.model, data_shape(spec.data))
+        size = count_model(model, data_shape(spec.data))
         facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
-        save_model(model, folder, FACTS, {**facts, "evaluations": {}})
+        save_model(model, folder, FACTS, {**facts, "evaluations": {}}, spec.process)
     if checkpoints is not None:
         checkpoints.remove()
     saved = check_teacher(folder)
@@ -70,6 +72,9 @@ def _trained(
     progress: Progress,
     checkpoints: Checkpoints | None,
 ) -> Any:
+    assert spec.seed is not None
+    if isinstance(spec.model, PrunedSpec):
+        make_initial(spec.model, folders.teachers, folders.initial, device=str(device))
     member = Member(
         data=spec.data,
         teacher=spec.larger,

@@ -33,7 +33,7 @@ class Sight:
 
 
 class Watch:
-    """Shows a training to show(sight), at most once an interval and at its end; without one it costs nothing.
+    """Shows a training to show(sight), at most once an interval and at its end; without one it only counts.
 
     A look takes nothing from the device that was not there already: losses are those of the curve.
     """
@@ -43,16 +43,21 @@ class Watch:
         self._steps: Counter[str] = Counter()  # by train_id
         self._passes: list[tuple[Instant, Instant]] = []
         self._last: float | None = None
+        self.num_member_steps = self.num_passes = 0  # since `begin`; passes of the teacher, if there is one
+        self.seconds = self._begun = 0.0
 
     def begin(self) -> None:
         """Training starts now."""
         self._steps.clear()
         self._passes.clear()
+        self.num_member_steps = self.num_passes = 0
+        self.seconds, self._begun = 0.0, time.perf_counter()
         self._last = time.monotonic()
 
     @contextmanager
     def teacher_pass(self, device: torch.device) -> Iterator[None]:
         """The block is a pass of the teacher."""
+        self.num_passes += 1
         if self._show is None:
             yield
             return
@@ -62,6 +67,8 @@ class Watch:
 
     def took_step(self, trainees: Sequence[Trainee]) -> None:
         """The trainees took a step, and the device has finished it."""
+        self.num_member_steps += len(trainees)
+        self.seconds = time.perf_counter() - self._begun
         if self._show is not None:
             self._steps.update(trainee.member.train_id for trainee in trainees)
             if self._last is None or time.monotonic() - self._last >= self._interval:

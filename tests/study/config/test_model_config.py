@@ -10,7 +10,7 @@ from study.config.command_line import compose
 from study.config.parse import study_config
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from trainables.data import DataShape
-from trainables.models import build_model
+from trainables.models import build_model, count
 from trainables.process import PIXEL
 from trainables.specs import ModelSpec, PrunedSpec
 
@@ -123,3 +123,108 @@ def test_data_free_inputs_are_for_methods_with_a_teacher() -> None:
         config_of("train.inputs=data_free")
     with pytest.raises(ValueError, match=r"teacher_train.inputs must be one of real but got 'data_free'"):
         config_of("teacher_train.inputs=data_free")
+
+
+HALF = "{name:half,teacher:unet_32,pruning:{how:diff_pruning,ratio:0.5},train:{steps:7}}"
+
+
+def test_a_teacher_is_cut_from_another_with_a_budget_of_its_own() -> None:
+    """It is planned after that one, which is planned also where no member learns from it."""
+    config = config_of(f"teachers=[{HALF}]", "methods=[out_kd]")
+    (half,) = config.teachers
+    assert isinstance(half.model, PrunedSpec)
+    assert (half.name, half.train.steps, half.model.teacher.name) == ("half", 7, "unet_32")
+    assert half.model.teacher.train.steps == 140  # teacher_train's
+    assert [spec.name for spec in plan_teachers(config)] == ["unet_32", "half"]
+    shape = DataShape(image=(1, 8, 8))
+    assert count(half.model, shape).params < 0.3 * count(half.model.teacher.model, shape).params
+    said = config_of(f"teachers=[{HALF.replace('0.5', '0.5,threshold:0.0,seed:0')}]", "methods=[out_kd]")
+    assert said.teachers[0].teacher_id == half.teacher_id  # a default that is spelled out
+    longer = config_of(f"teachers=[{HALF.replace('7', '8')}]", "methods=[out_kd]")
+    assert longer.teachers[0].teacher_id != half.teacher_id
+
+
+def test_a_student_may_be_cut_from_a_teacher_that_was_cut() -> None:
+    config = config_of("student=diff_pruned", f"student.teacher={HALF}", "student.pruning.ratio=0.4")
+    parent = config.student.teacher
+    assert [spec.name for spec in plan_teachers(config)][:2] == ["unet_32", "half"]
+    shape = DataShape(image=(1, 8, 8))
+    assert count(config.student, shape).params <= count(parent.model, shape).params
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (HALF.replace("0.5", "2"), r"teachers\.pruning\.ratio must be a number above 0 and below 1 but got 2"),
+        (HALF.replace("7", "0"), r"teachers\.train\.steps must be a whole number from 1"),
+        (HALF.replace("unet_32", "tiny_dit"), r"teachers\.teacher must be a UNet2DModel or .* but is a DiT"),
+        (HALF.replace("unet_32", "nothing"), r"teachers must be among .* but got 'nothing'"),
+        (
+            HALF.replace("diff_pruning", "depth_pruning").replace("ratio:0.5", "num_layers:2"),
+            r"teachers\.teacher must be",
+        ),
+        (HALF.replace("train", "trian"), r"teachers has no key 'trian'; allowed: name, teacher, pruning, train"),
+        (
+            "{name:a,teacher:{name:a,teacher:unet_32,pruning:{how:diff_pruning,ratio:0.5}},"
+            "pruning:{how:diff_pruning,ratio:0.5}}",
+            r"teachers\.teacher must not be cut from itself but a from a is",
+        ),
+    ],
+)
+def test_a_teacher_that_cannot_be_cut_so_is_refused(entry: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config_of(f"teachers=[{entry}]")
+
+
+def test_every_member_learns_from_the_teachers_of_every_seed() -> None:
+    overrides = (f"teachers=[unet_16,{HALF}]", "methods=[diffusion_only,out_kd]", "seeds=[0,1]", "teacher_seeds=[3,5]")
+    config = config_of(*overrides)
+    assert [(one.name, one.seed) for one in config.teachers] == [
+        ("unet_16", 3),
+        ("unet_16", 5),
+        ("half", 3),
+        ("half", 5),
+    ]
+    members = plan_members(config)
+    assert len(members) == 2 + 2 * 2 * 2  # without a teacher; teachers x their seeds x seeds
+    assert len({one.teacher.teacher_id for one in members if one.teacher}) == 4
+    packs = plan_packs(members, None)
+    assert all(len({one.teacher and one.teacher.teacher_id for one in pack.members}) == 1 for pack in packs)
+    planned = plan_teachers(config)
+    assert [(one.name, one.seed) for one in planned].count(("unet_32", 5)) == 1
+    for spec in planned:  # a chain has one seed
+        assert all(parent.seed == spec.seed for parent in spec.made_from)
+
+
+def test_the_student_is_the_same_for_the_teachers_of_every_seed() -> None:
+    overrides = ("student=diff_pruned", "student.teacher=unet_64", "teachers=[unet_64]", "methods=[out_kd]")
+    config = config_of(*overrides, "teacher_seeds=[3,5]")
+    assert config.student.teacher.seed == 3
+    assert len({one.student.initial_id for one in plan_members(config)}) == 1
+    other = config_of(*overrides, "teacher_seeds=[3,5]", "student.teacher_seed=5")
+    assert other.student.teacher == config.teachers[1]
+
+
+def test_a_teacher_that_is_there_is_one_whatever_the_seeds(tmp_path: Path) -> None:
+    config = config_of(f"teachers=[{{name:mine,folder:{saved(tmp_path / 'a')}}}]", "teacher_seeds=[0,1]")
+    assert [one.seed for one in config.teachers] == [None]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ("[]", r"teacher_seeds must be a list with at least one entry but got \[\]"),
+        ("0", "teacher_seeds must be a list with at least one entry but got 0"),
+        ("[-1]", "teacher_seeds must be a whole number from 0"),
+        ("[1,1]", "teacher_seeds must be distinct but 1 is there twice"),
+    ],
+)
+def test_seeds_of_teachers_that_cannot_be_are_refused(seeds: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config_of(f"teacher_seeds={seeds}")
+
+
+def test_searches_take_one_seed_of_teachers() -> None:
+    with pytest.raises(ValueError, match=r"teacher_seeds must hold one seed where settings are searched"):
+        config_of("teacher_seeds=[0,1]", "protocol=tuned")
+    assert config_of("teacher_seeds=[4]", "protocol=tuned").teachers[0].seed == 4

@@ -21,6 +21,7 @@ from study import run, sweep
 from study.config.command_line import compose
 from study.config.parse import study_config
 from study.costs.disk import DiskNeed, estimate_disk, full_disk, require_disk
+from study.costs.model import Counts
 from study.directory.lease import lease
 from study.execution.record_sink import _write_samples
 from study.planning.members import plan_members, plan_packs
@@ -28,6 +29,7 @@ from trainables.data import DataShape
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, save_student
+from trainables.process import PIXEL
 from trainables.specs import TeacherSpec
 
 Usage = namedtuple("Usage", "total used free")
@@ -50,7 +52,8 @@ def write_samples(study_dir: Path) -> None:
 
 def write_student(study_dir: Path) -> None:
     model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
-    save_student(TrainedStudent("t" * 16, model, weights_digest(model), [], 1.0, None), study_dir / "students" / "t")
+    student = TrainedStudent("t" * 16, model, weights_digest(model), [], 1.0, None)
+    save_student(student, study_dir / "students" / "t", PIXEL)
 
 
 @pytest.mark.parametrize("write", [write_row, write_samples, write_student])
@@ -136,7 +139,8 @@ def test_the_need_grows_with_the_plan_and_what_is_kept_of_a_pack(tmp_path: Path)
 
     def need(num_slots: int = 2, missing: Sequence[TeacherSpec] = (), **changes: Any) -> DiskNeed:
         changed = replace(config, **changes)
-        return estimate_disk(changed, missing, plan_packs(plan_members(changed), None), num_slots)
+        packs = plan_packs(plan_members(changed), None)
+        return estimate_disk(changed, missing, packs, num_slots, Counts.of(changed))
 
     few, many = need(seeds=(0,)), need()
     for kind in ("students", "samples", "records"):

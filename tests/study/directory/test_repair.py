@@ -17,9 +17,10 @@ from trainables.evaluation.fidelity import Features, load_features, save_feature
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, save_model, save_student
+from trainables.process import PIXEL
 
 RUN_ID, TRAIN_ID, TEACHER_ID = "a" * 16, "b" * 16, "c" * 16
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ def study_dir(tmp_path: Path) -> Path:
     """A study of one member, with all that is kept of it."""
     model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
     digest = weights_digest(model)
-    save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID)
-    save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", {"digest": digest, "evaluations": {}})
+    save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID, PIXEL)
+    facts = {"digest": digest, "evaluations": {}}
+    save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", facts, PIXEL)
     save_features(tmp_path / "reference" / "r.safetensors", Features(torch.randn(8, 4), torch.randn(8, 3)))
     kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
     row: dict[str, Any] = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
@@ -82,7 +84,7 @@ CASES = [  # the file that is damaged, what is moved with it
     ("reference/r.safetensors", ["reference/r.safetensors"]),
 ]
 JSON_CASES = [
-    (f"teachers/{TEACHER_ID}/config.json", [f"teachers/{TEACHER_ID}"]),
+    (f"teachers/{TEACHER_ID}/unet/config.json", [f"teachers/{TEACHER_ID}"]),
     (f"teachers/{TEACHER_ID}/teacher.json", [f"teachers/{TEACHER_ID}"]),
     ("study.yaml", ["study.yaml"]),
 ]

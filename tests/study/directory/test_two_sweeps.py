@@ -65,10 +65,10 @@ def test_what_was_damaged_is_named_set_aside_and_made_again(study: Path, sweep: 
     (reference,) = (study_dir / "reference").iterdir()
     files = [
         row / f"{first}.parquet",
-        study_dir / "students" / train_ids[first] / "config.json",  # beside its row: or nobody would read it
+        study_dir / "students" / train_ids[first] / "unet" / "config.json",  # beside its row: or nobody would read it
         curve / f"{second}.parquet",
         study_dir / "samples" / f"{third}.png",
-        teacher / "diffusion_pytorch_model.safetensors",
+        teacher / "unet" / "diffusion_pytorch_model.safetensors",
         reference,
         study_dir / "study.yaml",
     ]

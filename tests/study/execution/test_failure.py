@@ -59,7 +59,7 @@ def test_the_message_has_the_whole_context(config: StudyConfig) -> None:
     member = next(one for one in plan_members(config) if one.method.name == "lift_place_feat")
     text = describe_failure(MemberFailedError(member, "Traceback\nKeyError: 'x'\n"), config, "python -m study.sweep")
     assert text.startswith(f"member {member.run_id} (lift_place_feat, teacher unet_16, seed 3) failed twice:\nTrace")
-    assert "KeyError: 'x'\nit alone:\n  python -m study.sweep" in text
+    assert "KeyError: 'x'\nto run this member alone:\n  python -m study.sweep" in text
 
 
 @pytest.mark.full
@@ -85,7 +85,7 @@ def test_a_member_that_fails_stops_the_sweep_and_leaves_the_others(cluster_addre
 
     in_the_way.rmdir()
     lines = errors.splitlines()
-    command = [sys.executable, *shlex.split(lines[lines.index("it alone:") + 1])[1:]]
+    command = [sys.executable, *shlex.split(lines[lines.index("to run this member alone:") + 1])[1:]]
     alone = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert alone.returncode == 0, alone.stderr
     assert finished_run_ids(tmp_path) == finished | {victim.run_id}

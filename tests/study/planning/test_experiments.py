@@ -1,37 +1,39 @@
 """The paper's experiments compose at both scales, and their models are those of the paper."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers.models.attention_processor import Attention
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
 
 from study.config.command_line import compose, expanded, option_names
 from study.config.parse import study_config
 from study.costs.dry_run import describe
 from study.planning.members import plan_members, plan_teachers
+from study.sweep import main
 from trainables.data import data_shape
-from trainables.models import count
+from trainables.models import build_model, count
 from trainables.specs import PrunedSpec
 
-# What the paper's data would give, for nobody has it here.
-DATA = {
-    "celeba_table1": ("data.size=64",),
-    "celeba_table6": ("data.size=64",),
-    "table8_ablation": ("data.size=64",),
-    "group_size_ablation": ("data.size=64",),
-    "lsun_bedroom": ("data.size=256",),
-    "sd21_bksdm": ("data.size=64", "data.channels=4", "data.text=[77,1024]"),
-    "imagenet_dit_table7": ("data.size=32", "data.channels=4", "data.num_classes=1000"),
-    "sd3_flow": ("data.size=64", "data.channels=16", "data.text=[333,4096]", "data.pooled=2048"),
-}
+EXPERIMENTS = (
+    *("celeba_table1", "celeba_table6", "table8_ablation", "group_size_ablation"),
+    *("lsun_bedroom", "sd21_bksdm", "imagenet_dit_table7", "sd3_flow"),
+)
+CELEBA = EXPERIMENTS[:4]
 # Millions of parameters, as the paper and the models' own publications print them.
 PARAMS = {
-    "celeba_79m": 78.7,
-    "celeba_20m": 19.7,
+    "celeba_79m": 78.700803,
+    "celeba_20m": 19.714179,
+    "celeba_16m": 16.648921,
+    "celeba_9m": 9.252711,
     "lsun_bedroom": 113.7,
     "sd21_base": 865.9,
     "dit_xl_2": 675.1,
-    "dit_d14": 340.5,
+    "dit_d14": 340.3,
     "sd3_medium": 2028.0,
 }
 
@@ -41,10 +43,10 @@ def config_of(name: str, *overrides: str) -> Any:
 
 
 def test_every_experiment_is_here() -> None:
-    assert set(option_names("experiment")) == set(DATA)
+    assert set(option_names("experiment")) == set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_miniature_composes(name: str) -> None:
     config = config_of(name, "scale=tiny")
     assert isinstance(config.student, PrunedSpec)
@@ -53,23 +55,86 @@ def test_the_miniature_composes(name: str) -> None:
     assert len(plan_members(config)) <= 20
 
 
-@pytest.mark.parametrize("name", DATA)
-def test_the_paper_scale_composes_with_the_papers_models(name: str) -> None:
-    config = config_of(name, "data=generated", "data.num_images=4", *DATA[name], "dry_run=true")
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_dry_run_needs_nothing_and_knows_the_papers_models(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([f"+experiment={name}", "dry_run=true"]) == 0
+    text = capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert re.search(r"^data \w+: images of \d+x\d+x\d+.*, wanted at .*data\.path", text, re.MULTILINE)
+    for teacher, params in re.findall(r"^teacher (\w+): ([\d,]+) parameters", text, re.MULTILINE):
+        assert int(params.replace(",", "")) / 1e6 == pytest.approx(PARAMS[teacher], rel=0.001)
+    if name == "imagenet_dit_table7":
+        assert "118.7G MACs" in text
+    if name in CELEBA:
+        assert "student diff_pruned: 1,312,076 parameters" in text
+    if name == "celeba_table6":
+        for params in ("78,700,803", "19,714,179", "16,648,921", "9,252,711"):
+            assert f": {params} parameters" in text
+
+
+@pytest.mark.parametrize("name", CELEBA)
+def test_a_miniature_has_a_teacher_that_is_cut_from_another(name: str) -> None:
+    config = config_of(name, "scale=tiny")
     shape = data_shape(config.data)
-    for spec in plan_teachers(config):
-        size = count(spec.model, shape)
-        if spec.name in PARAMS:
-            assert size.params / 1e6 == pytest.approx(PARAMS[spec.name], rel=0.01)
-        if spec.name == "dit_xl_2":
-            assert size.macs / 1e9 == pytest.approx(118.7, rel=0.01)
+    assert any(isinstance(spec.model, PrunedSpec) for spec in config.teachers)
+    for spec in config.teachers:
+        assert count(config.student, shape).params < count(spec.model, shape).params
+    planned = plan_teachers(config)
+    for spec in planned:
+        assert all(planned.index(parent) < planned.index(spec) for parent in spec.made_from)
+
+
+def test_the_networks_of_celeba_are_the_authors() -> None:
+    """Hyun-s/LIFT_PLACE 839a663, Diff_Pruning_EXP/configs/celeba.yml and models/diffusion.py."""
+    config = config_of("celeba_table6", "dry_run=true")
+    whole = build_model(config.teachers[0].model, data_shape(config.data), seed=0, device="meta")
+    student = build_model(config.student, data_shape(config.data), seed=0, device="meta")
+    for model in (whole, student):
+        assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.0, 0.1}
+        assert all(block.dropout.p == 0.1 for block in model.modules() if isinstance(block, ResnetBlock2D))
+        assert {block.norm1.eps for block in model.modules() if isinstance(block, ResnetBlock2D)} == {1e-6}
+        assert {block.heads for block in model.modules() if isinstance(block, Attention)} == {1}
+        assert {block.padding for block in model.modules() if isinstance(block, Downsample2D)} == {0}
+        assert (model.time_proj.flip_sin_to_cos, model.time_proj.downscale_freq_shift) == (False, 1)
+
+
+def test_lsun_is_trained_as_the_authors_train_it() -> None:
+    config = config_of("lsun_bedroom", "dry_run=true")
+    assert (config.train.lr, config.train.steps, config.train.ema_decay) == (2e-5, 500_000, 0.999)
+    assert config.student.pruning["ratio"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=latents", "data.name=mine"], r"data\.shape must say \{image: \[C, H, W\]\}"),
+        (["data=latents", "data.name=mine", "data.shape={image:[4,8]}"], r"data\.shape\.image must be 3 whole numbers"),
+        (["data=folder", "data.name=mine", "data.size=64", "data.classes=true"], r"data\.shape must say"),
+        (["++data.shape={image:[3,8,8]}"], r"data\.shape must be that of the data, which is .*image=\(1, 8, 8\)"),
+    ],
+)
+def test_shapes_that_are_not_said_or_wrong_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study_config(compose("config", [*overrides, "dry_run=true"]))
+
+
+def test_what_is_planned_without_data_is_not_run(tmp_path: Path) -> None:
+    overrides = ["data=folder", "data.name=mine", "data.size=8"]
+    with pytest.raises(ValueError, match=r"data\.path"):
+        study_config(compose("config", overrides))
+    config = study_config(compose("config", [*overrides, "dry_run=true"]))
+    with pytest.raises(ValueError, match=r"data\.path must say where mine is"):
+        config.data.load()
 
 
 def test_the_dry_run_says_what_the_study_takes() -> None:
     text = describe(study_config(compose("config", ["seeds=[0,1]"])))
     assert "44 members in 8 packs of 1 to 7" in text
     assert "teacher unet_160: 3,902,401 parameters, 0.1847G MACs, 379 times the student, to be trained" in text
-    assert re.search(r"device-hours at 10 teraflops sustained\nabout \d+ MB of disk", text)
+    assert re.search(r"device-hours at 4e\+10 MACs/s a worker \(assumed of a CPU thread\)\nabout \d+ MB of disk", text)
 
 
 def test_what_a_user_gives_wins_over_the_experiment() -> None:

@@ -15,10 +15,10 @@ from study.config.parse import study_config
 from study.directory.layout import checkpoints_dir
 from study.planning.members import plan_members, plan_packs
 from study.watching import prometheus
-from study.watching.count import StudyCount
 from study.watching.progress import ProgressFiles
 from study.watching.progress_bar import describe_packs
 from study.watching.prometheus import PackMetrics
+from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.specs import Member
 from trainables.training.watch import MemberSight, Sight

@@ -51,7 +51,7 @@ def test_a_model_answers_in_the_shape_of_its_input_and_hears_its_condition(spec:
 @SPECS
 def test_a_saved_model_is_the_same_after_loading(spec: ModelSpec, tmp_path: Path) -> None:
     model = build_model(spec, data_for(spec).shape, seed=0).eval()
-    save_model(model, tmp_path / "model", "facts.json", {})
+    save_model(model, tmp_path / "model", "facts.json", {}, PIXEL)
     loaded = load_model(tmp_path / "model").eval()
     assert weights_digest(loaded) == weights_digest(model)
     assert torch.equal(predict(loaded, *random_inputs(spec)), predict(model, *random_inputs(spec)))

@@ -16,7 +16,7 @@ from trainables.models.teachers import check_teacher, find_teacher
 from trainables.training.pack import MemberResult, run_pack
 from trainables.training.teachers import make_teacher
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 MEMBER = member("diffusion_only", train=train_spec(steps=2))
 
 
@@ -53,14 +53,23 @@ def foreign(path: Path) -> None:
 def change_a_number(path: Path) -> None:
     """Still JSON, and still what a reader expects."""
     text = path.read_text()
-    key = {"training.json": "train_seconds", "teacher.json": "params"}.get(path.name, "layers_per_block")
+    keys = {"training.json": "train_seconds", "teacher.json": "params", "config.json": "layers_per_block"}
+    key = keys.get(path.name, "num_train_timesteps")
     facts = json.loads(text)
     path.write_text(json.dumps({**facts, key: facts[key] + 1}))
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 JSON_DAMAGES = [flip, cut_off, empty, foreign, change_a_number]
 DAMAGES = [
-    *[(name, damage) for name in ("training.json", "config.json") for damage in JSON_DAMAGES],
+    *[
+        (name, damage)
+        for name in ("training.json", "unet/config.json", "scheduler/scheduler_config.json")
+        for damage in JSON_DAMAGES
+    ],
     *[(WEIGHTS, damage) for damage in (flip, cut_off, empty, foreign, Path.unlink)],
     ("training.json", Path.unlink),
 ]
@@ -72,13 +81,13 @@ def test_a_damaged_student_is_set_aside_and_trained_again(
 ) -> None:
     digest, student = digest_of(folders), folders.students / MEMBER.train_id
     damage(student / name)
-    content = {path.name: path.read_bytes() for path in student.iterdir()}
+    content = files_of(student)
     assert digest_of(folders) == digest
     (line,) = capsys.readouterr().err.splitlines()
     assert name in line
     aside = Path(line.split("moved to ")[1].split(" and made again")[0])
     assert aside.parent == folders.students.parent / "damaged" / "students"
-    assert {path.name: path.read_bytes() for path in aside.iterdir()} == content
+    assert files_of(aside) == content
     kept = load_student(student)
     assert kept is not None
     assert kept.digest == digest

@@ -11,9 +11,10 @@ from tiny import SHAPE, unet
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, load_student, save_student
+from trainables.process import PIXEL
 
 CURVE = [{"step": 0, "loss": 2.5}, {"step": 5, "loss": 1.25}]
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
 def trained_student(seed: int = 0, dtype: torch.dtype = torch.float32) -> TrainedStudent:
@@ -29,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_kept_student_comes_back_as_it_was(folder: Path, dtype: torch.dtype) -> None:
     student = trained_student(dtype=dtype)
-    save_student(student, folder)
+    save_student(student, folder, PIXEL)
     kept = load_student(folder)
     assert kept is not None
     assert kept.model is not None
@@ -45,7 +46,7 @@ def test_what_was_never_kept_is_none(folder: Path) -> None:
 
 
 def test_changed_weights_are_named(folder: Path) -> None:
-    save_student(trained_student(), folder)
+    save_student(trained_student(), folder, PIXEL)
     tensors = safetensors.torch.load_file(folder / WEIGHTS)
     tensors["conv_out.bias"] += 1e-6
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
@@ -54,32 +55,34 @@ def test_changed_weights_are_named(folder: Path) -> None:
 
 
 def test_weights_that_are_cut_off_are_named(folder: Path) -> None:
-    save_student(trained_student(), folder)
+    save_student(trained_student(), folder, PIXEL)
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
     with pytest.raises(ValueError, match=str(folder)):
         load_student(folder)
 
 
 def test_facts_that_are_cut_off_are_named(folder: Path) -> None:
-    save_student(trained_student(), folder)
+    save_student(trained_student(), folder, PIXEL)
     (folder / "training.json").write_text((folder / "training.json").read_text()[:20])
     with pytest.raises(ValueError, match=f"{folder / 'training.json'} is damaged"):
         load_student(folder)
 
 
 def test_an_existing_folder_stays(folder: Path) -> None:
-    save_student(trained_student(seed=0), folder)
-    save_student(trained_student(seed=1), folder)
+    save_student(trained_student(seed=0), folder, PIXEL)
+    save_student(trained_student(seed=1), folder, PIXEL)
     kept = load_student(folder)
     assert kept is not None
     assert kept.digest == trained_student(seed=0).digest
 
 
 def test_only_the_folder_is_left(folder: Path) -> None:
-    save_student(trained_student(), folder)
-    save_student(trained_student(), folder)
+    save_student(trained_student(), folder, PIXEL)
+    save_student(trained_student(), folder, PIXEL)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert {path.name for path in folder.iterdir()} == {"config.json", "training.json", WEIGHTS}
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    own = {"model_index.json", "training.json", "scheduler/scheduler_config.json"}
+    assert written == {*own, "unet/config.json", WEIGHTS}
     json.loads((folder / "training.json").read_text())
 
 
@@ -88,11 +91,11 @@ def test_of_two_workers_the_first_one_wins(folder: Path, monkeypatch: pytest.Mon
     save = second.model.save_pretrained
 
     def slow_save(*args: object, **kwargs: object) -> None:
-        save_student(first, folder)  # while the second one is still writing
+        save_student(first, folder, PIXEL)  # while the second one is still writing
         save(*args, **kwargs)
 
     monkeypatch.setattr(second.model, "save_pretrained", slow_save)
-    save_student(second, folder)
+    save_student(second, folder, PIXEL)
     kept = load_student(folder)
     assert kept is not None
     assert kept.digest == first.digest
@@ -109,5 +112,5 @@ def test_a_save_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(student.model, "save_pretrained", failing_save)
     with pytest.raises(OSError, match="No space left"):
-        save_student(student, folder)
+        save_student(student, folder, PIXEL)
     assert list(folder.parent.iterdir()) == []

@@ -1,11 +1,13 @@
 """Students cut from a teacher: what is left, with which weights, and that it is a model like any other."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+from diffusers.models.attention_processor import Attention
 from family_models import CONDITIONAL_UNET, DIT, MMDIT, UNET, data_for
 from torch import nn
 
@@ -15,7 +17,7 @@ from trainables.models import build_model, count_model, load_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import save_model
 from trainables.process import FLOW, PIXEL, Process
-from trainables.pruning import check_settings, prune
+from trainables.pruning import full_settings, prune, prune_shape
 from trainables.specs import ModelSpec
 
 WIDE = ModelSpec(
@@ -27,7 +29,7 @@ WIDE = ModelSpec(
         "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
         "layers_per_block": 1,
         "attention_head_dim": 8,
-        "norm_num_groups": 8,
+        "norm_num_groups": 4,
     },
 )
 DEEP = ModelSpec(
@@ -55,21 +57,24 @@ def digits() -> Dataset:
 def diff_pruned(ratio: float = 0.5, **settings: Any) -> tuple[nn.Module, nn.Module]:
     data = digits()
     teacher = teacher_of(WIDE, data)
-    chosen = {"how": "diff_pruning", "ratio": ratio, "num_steps": 3, "batch_size": 4, "round_to": 4} | settings
+    chosen = {"how": "diff_pruning", "ratio": ratio, "num_steps": 3, "batch_size": 4} | settings
     return teacher, prune(teacher, chosen, data=data, process=PIXEL)
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7, 0.9])
-def test_every_layer_but_the_faces_loses_its_part_of_the_channels(ratio: float) -> None:
+def test_every_layer_but_the_faces_loses_channels_and_keeps_its_groups_and_heads(ratio: float) -> None:
     teacher, student = diff_pruned(ratio)
     before = dict(teacher.named_modules())
     for name, module in student.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             old, new = before[name].weight.shape[0], module.weight.shape[0]
-            kept = old if name == "conv_out" else -(-round(old * (1 - ratio), 6) // 4) * 4
-            assert new == pytest.approx(kept, abs=4), name
-            assert new % 4 == 0 or name == "conv_out"
-            assert name == "conv_out" or new < old
+            assert new == old if name == "conv_out" else old * (1 - ratio) - 1 < new < old, name
+        elif isinstance(module, nn.GroupNorm):
+            assert module.num_groups == before[name].num_groups
+            assert module.num_channels == module.weight.shape[0]
+        elif isinstance(module, Attention):
+            assert module.heads == before[name].heads == 4
+            assert module.to_q.out_features % 4 == 0
     assert student.conv_in.in_channels == student.conv_out.out_channels == 1
 
 
@@ -80,7 +85,7 @@ def test_a_pruned_unet_works_saves_loads_and_serves_in_pipelines(tmp_path: Path)
     predict(student.train(), x, t, {}).square().sum().backward()
     assert all(parameter.grad is not None for parameter in student.parameters())
     student.eval().requires_grad_(False)
-    save_model(student, tmp_path / "student", "facts.json", {})
+    save_model(student, tmp_path / "student", "facts.json", {}, PIXEL)
     loaded = load_model(tmp_path / "student").eval()
     assert weights_digest(loaded) == weights_digest(student)
     with torch.no_grad():
@@ -110,16 +115,18 @@ def test_diff_pruning_is_the_same_every_time_and_leaves_the_teacher_alone() -> N
 
 
 def test_what_matters_to_the_loss_stays() -> None:
-    """Of a layer whose upper half of channels alone reaches the output, the upper half is kept."""
+    """Of a layer of which only the second half of each norm's group reaches the output, these halves are kept."""
     data = digits()
     teacher = teacher_of(UNET_16, data)
+    kept = torch.tensor([2, 3, 6, 7, 10, 11, 14, 15])  # in 4 groups of 4
+    lost = torch.tensor([index for index in range(16) if index not in kept])
     with torch.no_grad():
-        teacher.conv_norm_out.weight[:8] = 0
-        teacher.conv_norm_out.bias[:8] = 0
-        teacher.conv_out.weight[:, :8] = 0
+        teacher.conv_norm_out.weight[lost] = 0
+        teacher.conv_norm_out.bias[lost] = 0
+        teacher.conv_out.weight[:, lost] = 0
     settings = {"how": "diff_pruning", "ratio": 0.5, "num_steps": 2, "batch_size": 4}
     student = prune(teacher, settings, data=data, process=PIXEL)
-    assert torch.equal(student.conv_out.weight, teacher.conv_out.weight[:, 8:])
+    assert torch.equal(student.conv_out.weight, teacher.conv_out.weight[:, kept])
 
 
 UNET_16 = ModelSpec(
@@ -220,13 +227,43 @@ def test_the_learned_mask_drops_a_layer_that_only_harms() -> None:
             "student.pruning has no key 'rate'; allowed for diff_pruning",
         ),
         ({"how": "block_removal", "variant": "huge"}, "student.pruning.variant must be one of base, small, tiny"),
+        ({"how": "diff_pruning"}, "student.pruning must have the keys ratio, .* but got none"),
         ({"how": "depth_pruning"}, "student.pruning must have either layers or num_layers"),
         ({"how": "depth_pruning", "num_layers": 0}, "student.pruning.num_layers must be a whole number from 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_settings(settings)
+        full_settings(settings, "student.pruning")
+
+
+def test_settings_are_told_in_full_and_by_the_key_of_their_entry() -> None:
+    assert full_settings({"how": "block_removal"}, "student.pruning") == {"how": "block_removal", "variant": "base"}
+    with pytest.raises(ValueError, match=r"teacher\.mine\.pruning\.ratio must be a number above 0"):
+        full_settings({"how": "diff_pruning", "ratio": 2}, "teacher.mine.pruning")
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings"),
+    [
+        (DEEP, {"how": "block_removal", "variant": "small"}),
+        (DIT, {"how": "depth_pruning", "num_layers": 2}),
+        (DIT, {"how": "depth_pruning", "layers": [1, 3]}),
+        (MMDIT, {"how": "depth_pruning", "num_layers": 2, "learned": True, "num_steps": 1, "batch_size": 2}),
+    ],
+    ids=["blocks", "even", "list", "learned"],
+)
+def test_the_architecture_is_known_before_anything_is_there(spec: ModelSpec, settings: dict[str, Any]) -> None:
+    data = data_for(CONDITIONAL_UNET if spec is DEEP else spec)
+    if spec is not DEEP:
+        spec = replace(spec, config={**spec.config, "num_layers": 4})
+    process = Process(scheduler=FLOW, config={}) if spec.model_class.startswith("SD3") else PIXEL
+    student = prune(teacher_of(spec, data), settings, data=data, process=process)
+    empty = prune_shape(build_model(spec, data.shape, seed=0, device="meta"), settings, data.shape)
+    assert {name: value.shape for name, value in empty.state_dict().items()} == {
+        name: value.shape for name, value in student.state_dict().items()
+    }
+    assert all(parameter.is_meta for parameter in empty.parameters())
 
 
 @pytest.mark.parametrize(

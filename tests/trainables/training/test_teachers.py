@@ -13,7 +13,7 @@ from tiny import folders as folders_in
 from trainables.folders import Folders
 from trainables.models import count, load_model
 from trainables.models.teachers import find_teacher
-from trainables.specs import EvaluationSpec, TeacherSpec
+from trainables.specs import EvaluationSpec, PrunedSpec, TeacherSpec
 from trainables.training import teachers
 from trainables.training.teachers import make_teacher
 
@@ -63,7 +63,8 @@ def test_a_teacher_of_double_precision_is_kept_and_found_as_such(folders: Folder
     spec = small_teacher(precision="float64")
     make_teacher(spec, evaluation_spec(), folders)
     assert find_teacher(spec, evaluation_spec(), folders) is not None
-    tensors = safetensors.torch.load_file(folders.teachers / spec.teacher_id / "diffusion_pytorch_model.safetensors")
+    folder = folders.teachers / spec.teacher_id / "unet"
+    tensors = safetensors.torch.load_file(folder / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float64}
 
 
@@ -74,7 +75,7 @@ def test_changed_weights_are_named(folders: Folders) -> None:
     model = load_model(folder)
     with torch.no_grad():
         model.conv_out.bias += 1
-    model.save_pretrained(folder)
+    model.save_pretrained(folder / "unet")
     with pytest.raises(ValueError, match=f"{folder}/.* is damaged"):
         make_teacher(spec, evaluation_spec(sampler_steps=3), folders)
 
@@ -95,3 +96,25 @@ def test_a_teacher_that_diverges_is_an_error_that_names_the_cure(
     with pytest.raises(ValueError, match=r"teacher unet_4 diverged at step \d+; lower teacher_train.lr"):
         make_teacher(spec, evaluation_spec(), folders)
     assert not folders.teachers.exists() or not list(folders.teachers.iterdir())
+
+
+def test_a_teacher_is_cut_from_another_and_trained_on(folders: Folders) -> None:
+    parent = teacher_spec(model=unet(8), train=train_spec(steps=2, key="teacher_train"))
+    pruning = {"how": "diff_pruning", "ratio": 0.5, "num_steps": 2, "batch_size": 4}
+    model = PrunedSpec(name="half", teacher=parent, pruning=pruning)
+    spec = teacher_spec(model=model, train=train_spec(steps=3, key="teacher_train"))
+    with pytest.raises(ValueError, match=parent.teacher_id):
+        make_teacher(spec, evaluation_spec(), folders)  # its parent is not there
+    make_teacher(parent, evaluation_spec(), folders)
+    make_teacher(spec, evaluation_spec(), folders)
+    found, larger = (find_teacher(one, evaluation_spec(), folders) for one in (spec, parent))
+    assert found is not None
+    assert larger is not None
+    assert found.size == count(model, SHAPE)
+    assert found.size.params < 0.5 * larger.size.params
+    start, end = load_model(folders.initial / model.initial_id), load_model(folders.teachers / spec.teacher_id)
+    whole = load_model(folders.teachers / parent.teacher_id)
+    for row in start.conv_in.weight:  # it begins with the parent's trained weights
+        assert any(torch.equal(row, other) for other in whole.conv_in.weight)
+    moved = (start.conv_in.weight - end.conv_in.weight).abs().max()
+    assert 0 < moved < 0.05  # and is trained on from there

@@ -50,3 +50,11 @@ def test_a_look_changes_no_bit() -> None:
     unseen = trained(None)
     assert [one.digest for one in looked_at(0.0)[1]] == [one.digest for one in unseen]
     assert [one.curve for one in looked_at(0.0)[1]] == [one.curve for one in unseen]
+
+
+def test_a_pack_says_how_many_images_went_through_its_models() -> None:
+    images = MEMBERS[0].train.steps * MEMBERS[0].train.batch_size
+    for one in trained(None):
+        assert one.speed is not None
+        assert (one.speed.teacher_images, one.speed.member_images) == (images, 3 * images)
+        assert 0 < one.speed.seconds < 60

@@ -20,7 +20,7 @@ from trainables.specs import Member
 RUNNING, WAITING = "running", "waiting"
 COLUMNS = (
     *("run_id", "phase", "status", "teacher", "method", "seed", "fid", "steps", "diverged_at_step"),
-    *("device_seconds", "finished_at"),
+    *("device_seconds", "finished_at", "train_seconds", "macs_per_second", "device"),
 )
 NO_TEACHER = "none"
 
