@@ -45,7 +45,7 @@ def teacher_seeds(raw: Raw) -> list[int]:
     for index, seed in enumerate(seeds):
         require_whole("teacher_seeds", seed, 0)
         if seed in seeds[:index]:
-            raise ValueError(f"teacher_seeds must be distinct but {seed} is there twice")
+            raise ValueError(f"teacher_seeds must be distinct but {seed} is given twice")
     return seeds
 
 
@@ -121,7 +121,7 @@ def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, proces
     if found.process is not None and not found.process.trains_like(process):
         raise ValueError(
             f"process={process.scheduler} {dict(process.config)} is not that of teacher {settings['name']}, which was"
-            f" trained with {found.process.scheduler} {dict(found.process.config)}; say so in process"
+            f" trained with {found.process.scheduler} {dict(found.process.config)}; set process to that"
         )
     model, pretrained = found.model, found.pretrained
     return TeacherSpec(model=model, train=train, data=data, seed=None, process=process, pretrained=pretrained)

@@ -37,7 +37,7 @@ def plan_members(config: StudyConfig) -> list[Member]:
 
 
 def plan_teachers(config: StudyConfig) -> list[TeacherSpec]:
-    """Every teacher that the members need, each after those it is made from; first whom the student is cut from."""
+    """Every teacher that the members need, each after those it is made from; first that of a cut student."""
     wanted = [config.student.teacher] if isinstance(config.student, PrunedSpec) else []
     for teacher in config.teachers:
         wanted.append(teacher)
@@ -122,6 +122,6 @@ def _teacher_id(member: Member) -> str:
 
 
 def _weight(pack: Pack) -> tuple[int, int]:
-    """Only the order of packs hangs on it: the teacher's parameters, then the number of members."""
+    """Only the order of packs depends on it: the teacher's parameters, then the number of members."""
     size = count(pack.teacher.model, data_shape(pack.teacher.data)).params if pack.teacher else 0
     return size, len(pack.members)
