@@ -8,6 +8,7 @@ A file maps the name of a setting to {kind: categorical, choices: [...]}, {kind:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ _FIELDS = {  # kind: required fields, allowed fields
     "int": ({"low", "high"}, {"low", "high", "log", "step"}),
     "divisor": (set(), {"low", "high"}),
 }
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: 1e-7 is one, which YAML 1.1 takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z"), list("-+.0123456789")
+)
 
 
 def space_names() -> list[str]:
@@ -54,7 +64,7 @@ def _read(path: Path, within: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
     if path.resolve() in within:
         raise ValueError(f"search_space {path} includes itself")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"search_space {path} cannot be read: {error}") from error
     if not isinstance(content, Mapping):
@@ -101,8 +111,7 @@ def _check_bounds(key: str, kind: str, value: Mapping[str, Any]) -> None:
     for field in ("low", "high", "step"):
         number = value.get(field)
         if field in value and (isinstance(number, bool) or not isinstance(number, types) or not math.isfinite(number)):
-            hint = " (YAML reads 1e-8 as text; write 1.0e-8)" if isinstance(number, str) else ""
-            raise ValueError(f"{key}.{field} must be {what} but got {number!r}{hint}")
+            raise ValueError(f"{key}.{field} must be {what} but got {number!r}")
     if not isinstance(value.get("log", False), bool):
         raise ValueError(f"{key}.log must be true or false but got {value['log']!r}")
     if "low" in value and "high" in value and value["low"] > value["high"]:

@@ -21,6 +21,7 @@ from study.directory.lease import lease
 from study.directory.repair import is_damaged, remove_orphans, set_aside_damaged
 from study.execution.cluster import connected, require_outlives_job
 from study.execution.failure import MemberFailedError, describe_failure
+from study.execution.machine import require_machine
 from study.execution.placement_groups import this_job
 from study.execution.record_sink import code_version
 from study.execution.run_packs import make_launch, run_packs
@@ -44,6 +45,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
     if cfg.dry_run:
         print(f"{_describe_plan(config)}\n{describe(config)}{_wanted_data(config)}")
         return 0
+    require_machine(config.cluster.address)
     require_outlives_job(config.study_dir, config.cluster.address)
     if is_damaged(config.study_dir) or not _is_finished(config):
         with lease(config.study_dir):

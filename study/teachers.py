@@ -27,7 +27,8 @@ def main(argv: list[str]) -> int:
         teacher = find_teacher(spec, config.evaluation, where)
         assert teacher is not None
         size = f"{teacher.size.params:,} parameters, {teacher.size.macs:,} MACs"
-        print(f"{spec.name}: {size}, FID {teacher.fid:.2f}, in {where.teachers / spec.teacher_id}")
+        seed = "" if spec.seed is None else f" (seed {spec.seed})"
+        print(f"{spec.name}{seed}: {size}, FID {teacher.fid:.2f}, in {where.teachers / spec.teacher_id}")
     return 0
 
 

@@ -55,7 +55,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"evaluation"},
         {"models"},
         {"specs", "pruning"},
-        {"families", "losses"},
+        {"families", "losses", "protocol"},
         {"data"},
         {"process"},
         {"checks", "seeds", "folders", "ranks", "damage", "torchvision_ops"},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
 
 from trainables.checks import require_choice, require_number, require_whole
 
@@ -26,10 +26,11 @@ _LINEAR = {
 DIFFUSION, FLOW = "DDPMScheduler", "FlowMatchEulerDiscreteScheduler"
 LEARNED_RANGE = "learned_range"
 _SAMPLERS: dict[str, dict[str, Any]] = {
-    DIFFUSION: {"ddim": DDIMScheduler, "ddpm": DDPMScheduler},
+    DIFFUSION: {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "pndm": PNDMScheduler},
     FLOW: {"euler": FlowMatchEulerDiscreteScheduler},
 }
 SAMPLERS = tuple(sampler for samplers in _SAMPLERS.values() for sampler in samplers)
+SPACINGS = ("leading", "linspace")  # linspace is of ddpm alone: the others of diffusers step on evenly whatever it is
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -108,20 +109,35 @@ class Process:
 
     def clean(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The x_0 (B, C, H, W) that a prediction at timesteps t (B,) of a diffusion stands for."""
-        abar = self.alphas_cumprod.to(x_t.device)[t].view(-1, 1, 1, 1).to(x_t.dtype)
+        abar = self.alphas_cumprod.to(x_t.device)[t].view(-1, 1, 1, 1)
+        signal, spread = abar.sqrt().to(x_t.dtype), (1 - abar).sqrt().to(x_t.dtype)
         if self._scheduler.config.prediction_type == "v_prediction":
-            return abar.sqrt() * x_t - (1 - abar).sqrt() * prediction
-        return (x_t - (1 - abar).sqrt() * prediction) / abar.sqrt()
+            return signal * x_t - spread * prediction
+        return (x_t - spread * prediction) / signal
 
-    def denoised(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-        """x (B, C, H, W) at earlier timesteps `to` (B,): DDIM with eta 0 (Song et al. 2021), or Euler for a flow."""
+    def denoised(
+        self, x_t: torch.Tensor, output: torch.Tensor, t: torch.Tensor, to: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """x (B, C, H, W) at earlier timesteps `to` (B,), to = t staying: an ancestral step (Ho et al. 2020), or Euler's
+        for a flow, which takes no noise.
+
+        output: what the model says, (B, C, H, W), or (B, 2C, H, W) with a learned variance (Nichol and Dhariwal 2021,
+        equation 15); else the step's variance is that of the posterior. noise: (B, C, H, W), normal.
+        """
+        prediction, variance = output[:, : x_t.shape[1]], output[:, x_t.shape[1] :]
         if self.is_flow:
             sigmas = self._sigmas.to(x_t.device, x_t.dtype)
             return x_t + (sigmas[to] - sigmas[t]).view(-1, 1, 1, 1) * prediction
-        x_0 = self.clean(x_t, prediction, t)
-        abar, abar_to = (self.alphas_cumprod.to(x_t.device)[at].view(-1, 1, 1, 1).to(x_t.dtype) for at in (t, to))
-        noise = (x_t - abar.sqrt() * x_0) / (1 - abar).sqrt()
-        return abar_to.sqrt() * x_0 + (1 - abar_to).sqrt() * noise
+        abar, abar_to = (self.alphas_cumprod.to(x_t.device)[at].view(-1, 1, 1, 1) for at in (t, to))
+        alpha = abar / abar_to
+        beta = 1 - alpha
+        posterior = ((1 - abar_to) / (1 - abar) * beta).clamp(min=1e-20)
+        of_x_0 = (abar_to.sqrt() * beta / (1 - abar)).to(x_t.dtype)
+        of_x_t = (alpha.sqrt() * (1 - abar_to) / (1 - abar)).to(x_t.dtype)
+        share = (variance + 1) / 2 if variance.shape[1] else x_t.new_zeros(())
+        log_variance = share * beta.clamp(min=1e-20).log() + (1 - share) * posterior.log()
+        spread = (0.5 * log_variance).exp().to(x_t.dtype)
+        return of_x_0 * self.clean(x_t, prediction, t) + of_x_t * x_t + spread * noise
 
     def model_time(self, t: torch.Tensor) -> torch.Tensor:
         """What the model is told of timesteps t (B,): themselves, or 1000 sigma for a flow."""
@@ -131,10 +147,17 @@ class Process:
         """Writes the scheduler's config, which diffusers' schedulers load."""
         self._scheduler.save_pretrained(folder)
 
-    def sampler(self, name: str, num_steps: int, *, learned_variance: bool = False) -> Any:
-        """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned."""
+    def sampler(self, name: str, num_steps: int, *, spacing: str = SPACINGS[0], learned_variance: bool = False) -> Any:
+        """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned.
+
+        pndm is the one of Stable Diffusion: linear multistep without Runge-Kutta steps (Liu et al. 2022).
+        """
         require_choice("evaluation.sampler", name, tuple(_SAMPLERS[self.scheduler]))
-        own = {"variance_type": LEARNED_RANGE} if learned_variance and name == "ddpm" else {}
+        own: dict[str, Any] = {"skip_prk_steps": True} if name == "pndm" else {}
+        if not self.is_flow:
+            own["timestep_spacing"] = spacing
+        if learned_variance and name == "ddpm":
+            own["variance_type"] = LEARNED_RANGE
         sampler = _SAMPLERS[self.scheduler][name].from_config(self._scheduler.config, **own)
         sampler.set_timesteps(num_steps)
         return sampler
@@ -149,10 +172,15 @@ class Process:
         sigmas: torch.Tensor = self._scheduler.timesteps / self._scheduler.config.num_train_timesteps
         return sigmas.flip(0)
 
+    @property
+    def betas(self) -> torch.Tensor:
+        """beta_t (T,) of a diffusion, float64."""
+        return self._scheduler.betas.to(torch.float64)  # type: ignore[no-any-return]
+
     @cached_property
     def alphas_cumprod(self) -> torch.Tensor:
-        """abar_t (T,) of a diffusion."""
-        return self._scheduler.alphas_cumprod  # type: ignore[no-any-return]
+        """abar_t (T,) of a diffusion, float64: of 1 - abar_t, diffusers' float32 has three digits where t is small."""
+        return (1 - self.betas).cumprod(0)
 
 
 PIXEL = Process()

@@ -14,14 +14,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from trainables.checks import require_choice, require_number, require_text, require_whole
+from trainables.checks import require_choice, require_number, require_whole
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
-from trainables.process import PIXEL, SAMPLERS, TIMESTEPS, Process
+from trainables.process import PIXEL, TIMESTEPS, Process
+from trainables.protocol import EvaluationSpec
 
 OPTIMISERS = ("adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "float64")
+DIFFUSION_LOSSES = ("matching", "none")
 INPUTS = ("real", "random_conditioning", "data_free")
 
 
@@ -60,12 +62,17 @@ class TrainSpec:
     optimiser: str = "adam"
     lr_schedule: str = "constant"
     max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
     ema_decay: float = 0.9999
+    ema_warmup: bool = True  # the decay grows to ema_decay from 0.1 on
     precision: str = "float32"
     timesteps: str = "antithetic"
     min_lr: float = 0.0  # where the cosine ends
     condition_dropout: float = 0.0  # the part of the images that lose their condition, for guidance
     inputs: str = "real"  # what students are trained on (README, Change the study)
+    diffusion_loss: str = "matching"  # counts samples whose condition is their image's, or none
+    pool_batches: int | None = None  # inputs=data_free: the batches of the pool; None: 0.4 for every timestep
+    pool_steps: int | None = None  # inputs=data_free: denoising steps from noise to image; None: one a timestep
     key: str = field(default="train", compare=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +81,12 @@ class TrainSpec:
         for name in ("lr", "max_grad_norm"):
             require_number(f"{self.key}.{name}", getattr(self, name), above=0)
         require_number(f"{self.key}.ema_decay", self.ema_decay, at_least=0, below=1)
+        require_number(f"{self.key}.weight_decay", self.weight_decay, at_least=0)
+        if not isinstance(self.ema_warmup, bool):
+            raise ValueError(f"{self.key}.ema_warmup must be true or false but got {self.ema_warmup!r}")
+        for name in ("pool_batches", "pool_steps"):
+            if getattr(self, name) is not None:
+                require_whole(f"{self.key}.{name}", getattr(self, name), 1, 10**5)
         require_number(f"{self.key}.min_lr", self.min_lr, at_least=0, below=self.lr)
         require_number(f"{self.key}.condition_dropout", self.condition_dropout, at_least=0, below=1)
         for name, allowed in (
@@ -82,41 +95,12 @@ class TrainSpec:
             ("precision", PRECISIONS),
             ("timesteps", tuple(TIMESTEPS)),
             ("inputs", INPUTS),
+            ("diffusion_loss", DIFFUSION_LOSSES),
         ):
             require_choice(f"{self.key}.{name}", getattr(self, name), allowed)
 
     def identity(self) -> dict[str, Any]:
         return _values(self, left_out=("key",))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSpec:
-    """The evaluation protocol: how many images are sampled how, and which features they are compared in."""
-
-    num_images: int
-    sampler: str = "ddim"
-    sampler_steps: int = 25
-    feature_extractor: str
-    reference_split: str = "train"
-    noise_seed: int = 0
-    extractor_weights: str | None = None  # a path; the extractor's name stands for their content
-    batch_size: int = 64  # images sampled at once; changes nothing but speed
-    guidance: float = 1.0  # classifier-free: unconditional + guidance * (conditional - unconditional)
-
-    def __post_init__(self) -> None:
-        require_whole("evaluation.num_images", self.num_images, 4, 10**7)  # precision, recall: 3rd neighbour
-        require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
-        require_whole("evaluation.batch_size", self.batch_size, 1, 10**5)
-        require_whole("evaluation.noise_seed", self.noise_seed, 0)
-        require_text("evaluation.feature_extractor", self.feature_extractor, "the name of a feature extractor")
-        if self.extractor_weights is not None:
-            require_text("evaluation.extractor_weights", self.extractor_weights, "null or a path")
-        require_number("evaluation.guidance", self.guidance, at_least=0)
-        require_choice("evaluation.sampler", self.sampler, SAMPLERS)
-        require_choice("evaluation.reference_split", self.reference_split, ("train",))
-
-    def identity(self) -> dict[str, Any]:
-        return _values(self, left_out=("extractor_weights", "batch_size"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +116,7 @@ class Pretrained:
     hub: str | None = None
     revision: str | None = None
     subfolder: str | None = None
+    variant: str | None = None  # of its weights, e.g. fp16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,9 @@ from trainables.families import predict
 from trainables.losses.features import feature_names, record_features
 from trainables.models import build_model
 from trainables.ranks import Ranks
+from trainables.training.adapted_student import feature_shapes
 from trainables.training.pack import peak_memory_mb
-from trainables.training.trainee import Trainee, feature_shapes
+from trainables.training.trainee import Trainee
 
 METHODS = ("out_feat_kd", "lift_place_feat")
 _DEEP = (1, 1, 2, 2, 4, 4)  # of the paper's 256x256 U-Nets

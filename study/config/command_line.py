@@ -11,7 +11,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -101,7 +100,8 @@ def option_names(group: str) -> list[str]:
 
 def option_config(group: str, name: str) -> dict[str, Any]:
     """The content of one option of a config group."""
-    content = yaml.safe_load((_group(group) / f"{name}.yaml").read_text())
+    read = OmegaConf.create((_group(group) / f"{name}.yaml").read_text())  # as Hydra reads it: 1e-6 is a number
+    content: Any = OmegaConf.to_container(read, resolve=False)
     assert isinstance(content, dict)
     return content
 

@@ -23,13 +23,15 @@ from trainables.data import DataShape, DataSpec, data_shape
 from trainables.families import FAMILIES
 from trainables.models import count
 from trainables.models.build import architecture, model_classes
+from trainables.models.conditions import require_conditions
 from trainables.models.pretrained import find_pretrained
+from trainables.models.scheduler_config import require_trained_like
 from trainables.process import Process
 from trainables.pruning import check_teacher_of, full_settings
 from trainables.specs import ModelSpec, Pretrained, PrunedSpec, StudentSpec, TeacherSpec, TrainSpec
 
 _SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
-_HUB = ("hub", "revision", "subfolder")
+_HUB = ("hub", "revision", "subfolder", "variant")
 _ENTRIES = "models with name, model_class and config (and hub), with name and folder, or with name, teacher and pruning"
 
 
@@ -83,6 +85,7 @@ def _train(key: str, settings: Raw, raw: Raw) -> TrainSpec:
     name = f"{key}.train" if own else "teacher_train"
     train = make(TrainSpec, name, {**mapping(raw, "teacher_train"), **own}, key=name)
     require_choice(f"{name}.inputs", train.inputs, ("real",))
+    require_choice(f"{name}.diffusion_loss", train.diffusion_loss, ("matching",))
     return train
 
 
@@ -114,15 +117,15 @@ def _pruned(
 
 def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, process: Process) -> TeacherSpec:
     """A teacher that is there already: what it is and how it was trained is read from its files."""
-    check_keys(key, settings, ["name", "folder", "subfolder"])
+    check_keys(key, settings, ["name", "folder", "subfolder", "variant"])
     require_name(f"{key}.name", settings.get("name"))
     root = Path(require_text(f"{key}.folder", settings["folder"], "a path"))
-    found = find_pretrained(settings["name"], root, settings.get("subfolder"), data_shape(data))
-    if found.process is not None and not found.process.trains_like(process):
-        raise ValueError(
-            f"process={process.scheduler} {dict(process.config)} is not that of teacher {settings['name']}, which was"
-            f" trained with {found.process.scheduler} {dict(found.process.config)}; set process to that"
-        )
+    variant = settings.get("variant")
+    if variant is not None and not require_text(f"{key}.variant", variant, "null or e.g. fp16").isidentifier():
+        raise ValueError(f"{key}.variant must be null or e.g. fp16 but got {variant!r}")
+    name, subfolder = settings["name"], settings.get("subfolder")
+    found = find_pretrained(name, root, subfolder, data_shape(data), variant=variant)
+    require_trained_like(name, found.process, process)
     model, pretrained = found.model, found.pretrained
     return TeacherSpec(model=model, train=train, data=data, seed=None, process=process, pretrained=pretrained)
 
@@ -131,6 +134,7 @@ def _of_hub(key: str, settings: Raw) -> Pretrained:
     """A teacher of the Hugging Face hub; it is fetched when it is made, and must be what the entry says."""
     texts = {name: require_text(f"{key}.{name}", settings[name], "text") for name in _HUB if settings.get(name)}
     digest = f"{texts['hub']}@{texts.get('revision', 'main')}/{texts.get('subfolder', '')}"
+    digest += f"#{texts['variant']}" if "variant" in texts else ""
     return Pretrained(digest=digest, **texts)
 
 
@@ -159,6 +163,7 @@ def make_model_spec(key: str, raw: Raw, shape: DataShape) -> ModelSpec:
         if name in config:
             raise ValueError(f"{key}.config.{name} follows from the data and cannot be set, but got {config[name]!r}")
     _check_sizes(f"{key}.config", config)
+    require_conditions(key, spec.model_class, config, shape)
     try:
         count(spec, shape)  # builds it without weights, which takes milliseconds
     except Exception as error:  # diffusers checks little itself: a model that cannot be built fails in many ways

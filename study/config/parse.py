@@ -19,9 +19,11 @@ from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
 from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
+from trainables.evaluation.references import check_reference
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
-from trainables.specs import EvaluationSpec, TrainSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import TrainSpec
 
 _GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "protocol", "evaluation", "cluster"]
 
@@ -72,19 +74,23 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     )
     require_place(config.loggers, config.study_dir)
     if not raw["dry_run"]:  # refused now, not after the first pack
-        make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
-        _require_readable(load_data(data), evaluation.feature_extractor)
+        extractor = make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
+        check_reference(evaluation, data, extractor)
+        _require_readable(load_data(data), evaluation)
     return config
 
 
-def _require_readable(data: Dataset, extractor: str) -> None:
+def _require_readable(data: Dataset, evaluation: EvaluationSpec) -> None:
     images = data if data.decoder is None else data.references
-    side = IMAGE_SIDES.get(extractor)
-    if images is not None and side is not None and images.shape.image[1:] != (side, side):
-        height, width = images.shape.image[1:]
+    side = IMAGE_SIDES.get(evaluation.feature_extractor)
+    if images is None or side is None:
+        return
+    size = evaluation.image_size
+    height, width = (size, size) if size is not None else images.shape.image[1:]
+    if (height, width) != (side, side):
         raise ValueError(
-            f"evaluation.feature_extractor={extractor} reads images of {side}x{side}, but the data's are"
-            f" {height}x{width}; allowed: inception"
+            f"evaluation.feature_extractor={evaluation.feature_extractor} reads images of {side}x{side}, but those that"
+            f" are measured are {height}x{width}; allowed: inception, or evaluation.image_size={side}"
         )
 
 

@@ -13,7 +13,8 @@ from trainables.checks import require_choice, require_number, require_text, requ
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
 from trainables.process import Process
-from trainables.specs import EvaluationSpec, StudentSpec, TeacherSpec, TrainSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import StudentSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"(local|auto|[A-Za-z0-9_.\-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
@@ -98,8 +99,11 @@ class StudyConfig:
         if self.checkpoint_every_steps is not None:
             require_whole("pack.checkpoint_every_steps", self.checkpoint_every_steps, 1)
         unguided = [method.name for method in self.methods if not method.needs_teacher]
-        if self.train.inputs == "data_free" and unguided:
-            raise ValueError(f"train.inputs=data_free is for methods that learn from a teacher but got {unguided[0]}")
+        for key, value in (("inputs", "data_free"), ("diffusion_loss", "none")):
+            if getattr(self.train, key) == value and unguided:
+                raise ValueError(f"train.{key}={value} is for methods that learn from a teacher but got {unguided[0]}")
+        if self.train.pool_steps is not None:
+            require_whole("train.pool_steps", self.train.pool_steps, 1, self.process.num_timesteps)
         self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
         require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
         require_number("collapse_fid", self.collapse_fid, above=0)

@@ -86,8 +86,8 @@ class Costs:
         spec, shape = self.config.evaluation, self.counts.shape
         is_conditional = shape.num_classes is not None or shape.text is not None
         passes = spec.sampler_steps * (2 if is_conditional and spec.guidance != 1.0 else 1)
-        micro_batches = -(-spec.num_images // micro_batch_size(shape.image))
-        return Work(passes * spec.num_images * macs, passes * micro_batches)
+        micro_batches = len(spec.noise_seeds) * -(-spec.num_images // micro_batch_size(shape.image))
+        return Work(passes * spec.num_sampled * macs, passes * micro_batches)
 
 
 def find_costs(config: StudyConfig) -> Costs:

@@ -79,5 +79,5 @@ def measured(rows: Iterable[Mapping[str, Any]], cluster: ClusterConfig) -> Throu
     )
     factor = sum(row["train_seconds"] for row in used) / start.seconds(work)
     devices = ", ".join(sorted({str(row["device"]) for row in used}))
-    source = f"measured on {len(used)} members ({devices})"
+    source = f"measured on {len(used)} member{'' if len(used) == 1 else 's'} ({devices})"
     return Throughput(start.macs_per_second / factor, start.pass_seconds * factor, source)

@@ -48,7 +48,7 @@ def command_alone(member: Member, config: StudyConfig, command: str) -> str:
     kept = [word for word in words if not word.startswith(_REPLACED)]
     own = [f"seeds=[{member.seed}]", f"methods=[{_inline(_method(member.method))}]"]
     if member.teacher is not None:
-        own.append(f"teachers=[{_teacher(member.teacher)}]")
+        own.append(f"teachers=[{_inline(_teacher(member.teacher))}]")
         if member.teacher.seed is not None:
             own.append(f"teacher_seeds=[{member.teacher.seed}]")
     if isinstance(member.student, PrunedSpec) and member.student.teacher.seed is not None:
@@ -67,19 +67,21 @@ def _method(method: Method) -> dict[str, Any]:
     return {**found, **{name: value for name, value in settings.items() if value is not None}}
 
 
-def _teacher(spec: TeacherSpec) -> str:
+def _teacher(spec: TeacherSpec) -> Any:
+    """The entry of a teacher: its name where a file of conf/teacher says the same."""
     model = spec.model
     if spec.pretrained is not None and spec.pretrained.folder is not None:
-        return _inline({"name": spec.name, "folder": spec.pretrained.folder})
+        own = {"variant": spec.pretrained.variant} if spec.pretrained.variant else {}
+        return {"name": spec.name, "folder": spec.pretrained.folder, **own}
     known = option_config("teacher", model.name) if model.name in option_names("teacher") else {}
     if isinstance(model, PrunedSpec):
         if known.get("pruning", {}).items() <= model.pruning.items() and known.get("teacher") == model.teacher.name:
             return model.name
-        entry = {"name": model.name, "teacher": model.teacher.name, "pruning": dict(model.pruning)}
-        return _inline({**entry, "train": {name: getattr(spec.train, name) for name in _RECIPE}})
+        entry = {"name": model.name, "teacher": _teacher(model.teacher), "pruning": dict(model.pruning)}
+        return {**entry, "train": {name: getattr(spec.train, name) for name in _RECIPE}}
     if (known.get("model_class"), known.get("config")) == (model.model_class, dict(model.config)):
         return model.name
-    return _inline({"name": model.name, "model_class": model.model_class, "config": dict(model.config)})
+    return {"name": model.name, "model_class": model.model_class, "config": dict(model.config)}
 
 
 def _differences(train: TrainSpec, usual: TrainSpec) -> list[tuple[str, Any]]:

@@ -135,20 +135,23 @@ def _identity(member: Member) -> dict[str, Any]:
         **{key: getattr(method, key) for key in ("lambda_diff", "lambda_out", "lambda_feat")},
         "seed": member.seed,
         **{key: getattr(train, key) for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision")},
-        **{key: getattr(evaluation, key) for key in ("num_images", "sampler", "sampler_steps")},
-        **{key: getattr(evaluation, key) for key in ("feature_extractor", "reference_split")},
+        **{key: getattr(evaluation, key) for key in ("num_images", "sampler", "sampler_steps", "feature_extractor")},
+        "reference_split": evaluation.reference_name,
     }
 
 
 def _evaluation(result: MemberResult) -> dict[str, Any]:
     if result.evaluation is None:
         return {}
-    metrics = {key: value if np.isfinite(value) else None for key, value in result.evaluation.metrics.items()}
     return {
-        **metrics,
-        "fid_by_noise_seed": [metrics["fid"]],
+        **{key: _finite(value) for key, value in result.evaluation.metrics.items()},
+        "fid_by_noise_seed": [_finite(value) for value in result.evaluation.fid_by_noise_seed],
         "student_teacher_distance": result.evaluation.student_teacher_distance,
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _write_samples(result: MemberResult, folder: Path) -> None:

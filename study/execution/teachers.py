@@ -20,7 +20,8 @@ from trainables.folders import Folders
 from trainables.models import count
 from trainables.models.students import is_made, make_initial
 from trainables.models.teachers import find_teacher
-from trainables.specs import EvaluationSpec, PrunedSpec, StudentSpec, TeacherSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import PrunedSpec, StudentSpec, TeacherSpec
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress
 from trainables.training.teachers import make_teacher

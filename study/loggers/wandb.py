@@ -5,7 +5,9 @@ wandb sync <study_dir>/loggers/wandb/*/wandb/offline-run-*
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import wandb
 
 from storage import new_folder, remove_temporaries, whole_folders
 from study.loggers.content import Row, points, results, run_name, settings
+
+_AGENT = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_ENTITY")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class WandbLogger:
         quiet = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True, x_disable_stats=True
         )
-        with new_folder(self.folder / run_name(row)) as folder:
+        with new_folder(self.folder / run_name(row)) as folder, _no_sweep():
             run = wandb.init(
                 project=self.study,
                 id=row["run_id"],
@@ -49,6 +53,16 @@ class WandbLogger:
             run.finish()
             for link in [path for path in folder.rglob("*") if path.is_symlink()]:
                 link.unlink()  # to where the folder is no more
+
+
+@contextmanager
+def _no_sweep() -> Iterator[None]:
+    """Without the agent of a W&B sweep around us, for which wandb ignores the run's id and project."""
+    kept = {name: os.environ.pop(name) for name in _AGENT if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def open_logger(study: str, folder: Path) -> WandbLogger:

@@ -73,7 +73,8 @@ BAD = [
     ("a: {kind: float, low: 0}", r"search_space\.a of kind float takes high, log, low, step but got low"),
     ("a: {kind: float, low: 0, high: 1, base: 2}", "base"),
     ("a: {kind: float, low: 5.0, high: 0.05}", r"search_space\.a\.low must be at most high \(0\.05\) but got 5\.0"),
-    ("a: {kind: float, low: 1e-8, high: 1}", r"search_space\.a\.low must be a number but got '1e-8' \(YAML"),
+    ("a: {kind: float, low: text, high: 1}", r"search_space\.a\.low must be a number but got 'text'"),
+    ("a: {kind: float, low: '1e-8', high: 1}", r"search_space\.a\.low must be a number but got '1e-8'"),
     ("a: {kind: float, low: .nan, high: 1}", r"search_space\.a\.low"),
     ("a: {kind: int, low: 0.5, high: 1}", r"search_space\.a\.low must be a whole number but got 0\.5"),
     ("a: {kind: float, low: 0, high: 1, log: true}", r"search_space\.a\.low must be above 0 where log"),
@@ -108,3 +109,27 @@ def test_a_setting_of_both_a_space_and_the_shared_one_is_refused() -> None:
     space = load_space("diffusion_only", num_elements=64)
     with pytest.raises(ValueError, match=r"search_space\.train\.lr is in diffusion_only and in .*optimiser"):
         merge(space, load_space("optimiser", num_elements=64))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-7", 1e-7),
+        ("1E-7", 1e-7),
+        ("-1e-7", -1e-7),
+        ("+1.5e3", 1500.0),
+        ("2.e4", 2e4),
+        (".5e-3", 5e-4),
+        ("1e5", 1e5),
+    ],
+)
+def test_numbers_of_yaml_1_2_are_numbers(text: str, value: float, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        f"a: {{kind: float, low: {text}, high: 1.0e+9}}\n"
+        f"b: {{kind: categorical, choices: [{text}, 1e, e5, 0x1e5]}}\n"
+        f"c: {{kind: int, low: 1, high: 3, when: {{b: {text}}}}}\n"
+    )
+    a, b, c = load_space(str(tmp_path / "s.yaml"), num_elements=64).parameters
+    assert a.distribution.low == value  # type: ignore[attr-defined]
+    assert b.distribution.choices == (value, "1e", "e5", 0x1E5)  # type: ignore[attr-defined]
+    assert c.when == {"b": (value,)}

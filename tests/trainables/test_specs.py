@@ -14,7 +14,7 @@ def test_every_field_counts_whatever_its_value() -> None:
     one = member("lift_place_feat")
     for spec, left_out in (
         (one.train, {"key"}),
-        (one.evaluation, {"extractor_weights", "batch_size"}),
+        (one.evaluation, {"batch_size"}),
         (one.method, {"assistant"}),  # whose content is the member's to hash
     ):
         assert set(spec.identity()) == {field.name for field in fields(spec)} - left_out
@@ -44,7 +44,7 @@ def test_whatever_changes_the_training_changes_both_ids(other: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_images": 32}, {"sampler_steps": 3}, {"feature_extractor": "inception"}, {"noise_seed": 1}]
+    "change", [{"num_images": 32}, {"sampler_steps": 3}, {"feature_extractor": "inception"}, {"noise_seeds": [1]}]
 )
 def test_the_evaluation_changes_the_run_but_not_the_training(change: dict) -> None:
     other = member("out_kd", evaluation=evaluation_spec(**change))
@@ -57,7 +57,6 @@ def test_what_changes_only_speed_or_labels_changes_nothing() -> None:
     renamed = ModelSpec(name="another name", model_class=base.student.model_class, config=base.student.config)
     same = [
         member("out_kd", evaluation=evaluation_spec(batch_size=7)),
-        member("out_kd", evaluation=evaluation_spec(extractor_weights="/some/where")),
         member("out_kd", student=renamed),
         member("out_kd", train=train_spec(key="elsewhere")),
         member("out_kd", group_size=4),  # does not apply to out_kd
@@ -93,7 +92,16 @@ def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) ->
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("num_images", 1), ("sampler_steps", 1001), ("batch_size", 0), ("noise_seed", -1), ("sampler", "dpm")],
+    [
+        ("num_images", 1),
+        ("sampler_steps", 1001),
+        ("batch_size", 0),
+        ("noise_seeds", -1),
+        ("neighbours", 0),
+        ("guidance_channels", 3),
+        ("spacing", "linspace"),
+        ("sampler", "dpm"),
+    ],
 )
 def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}$"):

@@ -15,10 +15,11 @@ from trainables.data.digits import Digits
 from trainables.data.folder import Folder
 from trainables.data.generated import Generated
 from trainables.data.huggingface import HuggingFace
+from trainables.data.images import ImageSource
 from trainables.data.latents import Latents
 from trainables.data.planned import Planned
 
-__all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "data_shape", "load_data", "make_data"]
+__all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "cache_bytes", "data_shape", "load_data", "make_data"]
 
 
 class DataSpec(Protocol):
@@ -54,11 +55,14 @@ def make_data(settings: Mapping[str, Any]) -> DataSpec:
     source = str(settings.get(key))
     require_choice(f"data.{key}", source, tuple(SOURCES))
     allowed = [field.name for field in fields(SOURCES[source])]
-    own = {name: value for name, value in settings.items() if name != "source"}
+    own = {name: value for name, value in settings.items() if name not in ("source", "shape")}  # shape: of dry runs
     for name in own:
         if name not in allowed:
             raise ValueError(f"data has no key {name!r}; allowed: source, {', '.join(allowed)}")
-    spec: DataSpec = SOURCES[source](**own)
+    try:
+        spec: DataSpec = SOURCES[source](**own)
+    except TypeError as error:
+        raise ValueError(f"data must have the keys {', '.join(allowed)} but got {', '.join(own)}") from error
     return spec
 
 
@@ -70,3 +74,8 @@ def load_data(spec: DataSpec) -> Dataset:
 
 def data_shape(spec: DataSpec) -> DataShape:
     return spec.shape if isinstance(spec, Planned) else load_data(spec).shape
+
+
+def cache_bytes(spec: DataSpec) -> int:
+    """What the prepared images of a data set that is there take on each machine, in data.cache; 0 for other data."""
+    return spec.cache_bytes() if isinstance(spec, ImageSource) else 0

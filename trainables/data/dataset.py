@@ -27,19 +27,47 @@ class DataShape:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Posterior:
+    """What an autoencoder says of images beside the mean of their latents, in the scale that the diffusion model sees.
+
+    log_variance: (N, C, H, W). mirrored: mean and log variance of the mirrored images, each (N, C, H, W); None where
+    training mirrors nothing (mirroring the latents is something else).
+    """
+
+    log_variance: torch.Tensor
+    mirrored: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def of_training(
+        self, means: torch.Tensor, indices: torch.Tensor, mirrored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log variance (B, C, H, W) of the images, or of the mirrored ones where `mirrored` (B,) says so."""
+        mean, log_variance = means[indices].float(), self.log_variance[indices].float()
+        if self.mirrored is not None and bool(mirrored.any()):
+            for found, others in zip((mean, log_variance), self.mirrored, strict=True):
+                found[mirrored] = others[indices[mirrored]].float()
+        return mean, log_variance
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
     """images: (N, C, H, W), float32 in [-1, 1] or latents in the scale that the diffusion model sees, or uint8.
 
     conditions: by the keyword under which models take them, (N, ...): class_labels int64 (N,), encoder_hidden_states
-    (N, L, D), pooled_projections (N, P). null: the condition that stands for none, each without N. Tensors may be
-    memory-mapped: only what `x_0` and `condition` ask for is read.
+    (N, L, D), pooled_projections (N, P). null: the condition that stands for none, each without N. extra_conditions
+    (M, ...): more of them, without images. evaluation_conditions (E, ...): those that samples are drawn for; none: the
+    images'. Tensors may be memory-mapped: only what `x_0` and `condition` ask for is read.
     """
 
     images: torch.Tensor
     conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     null: Mapping[str, torch.Tensor] = field(default_factory=dict)
     num_classes: int | None = None
+    extra_conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)  # without images, (M, ...)
+    evaluation_conditions: Mapping[str, torch.Tensor] = field(
+        default_factory=dict
+    )  # what samples are drawn for (E, ...)
     flip: bool = False  # half of the images that training sees are mirrored
+    posterior: "Posterior | None" = None  # of latents; then `images` are the means
     decoder: Callable[[torch.Tensor], torch.Tensor] | None = None  # latents -> images in [-1, 1], both (B, C, H, W)
     references: "Dataset | None" = None  # the images that latents were made of; FID is measured against them
 
@@ -62,6 +90,24 @@ class Dataset:
         found = self.images[indices]
         return to_float(found) if found.dtype == torch.uint8 else found.to(torch.float32)
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether training draws the latents of an image anew at every visit."""
+        return self.posterior is not None
+
+    def training_x_0(
+        self, indices: torch.Tensor, mirrored: torch.Tensor, spread: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """As training sees the images: (B, C, H, W), those of `mirrored` (B,) mirrored; latents are their means plus
+        `spread` standard deviations, (B, C, H, W) of a normal distribution.
+        """
+        if self.posterior is None:
+            x_0 = self.x_0(indices)
+            return torch.where(mirrored.view(-1, 1, 1, 1), x_0.flip(-1), x_0)
+        mean, log_variance = self.posterior.of_training(self.images, indices, mirrored)
+        assert spread is not None
+        return mean + (0.5 * log_variance).exp() * spread
+
     def decoded(self, x_0: torch.Tensor) -> torch.Tensor:
         """Images (B, C', H', W') in [-1, 1] of what a model sampled: itself, or what the latents decode to."""
         return x_0 if self.decoder is None else self.decoder(x_0)
@@ -71,8 +117,21 @@ class Dataset:
         return self.x_0(indices) if self.references is None else self.references.x_0(indices)
 
     def condition(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the images of the indices are conditioned on."""
-        return {name: values[indices] for name, values in self.conditions.items()}
+        """What the images of the indices are conditioned on; the extra conditions follow those of the images."""
+        extra = indices >= len(self)
+        if not extra.any():
+            return {name: values[indices] for name, values in self.conditions.items()}
+        found = {}
+        for name, values in self.conditions.items():
+            of_images, others = values[indices[~extra]], self.extra_conditions[name][indices[extra] - len(self)]
+            found[name] = others.new_empty((len(indices), *others.shape[1:]))
+            found[name][~extra], found[name][extra] = of_images, others
+        return found
+
+    @property
+    def num_conditions(self) -> int:
+        """Of the images and without images."""
+        return len(self) + min((len(values) for values in self.extra_conditions.values()), default=0)
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:

@@ -1,74 +1,128 @@
 """A folder of image files, e.g. CelebA or LSUN."""
 
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from PIL import Image
 
-from trainables.checks import require_text, require_whole
-from trainables.data.dataset import CLASSES, Dataset
-from trainables.data.prepare import decode, fit, prepared
-
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+from trainables.checks import require_whole
+from trainables.data.images import ImageSource
+from trainables.data.listing import ENDINGS, File, Listing, list_images
+from trainables.data.partition import chosen_names, find_partition
+from trainables.data.pixels import read_image
+from trainables.data.prepare import Prepared, prepared
+from trainables.seeds import derived_generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
-    """All images under `path`, sorted by name: the square in their middle (crop wide; CelebA: 140), resized.
+class Folder(ImageSource):
+    """All images under `path`, sorted by name.
 
-    classes: the sub-folders, sorted, are classes. limit: only the first so many. cache: where the prepared images are
-    kept (by default in the system's temporary folder).
+    classes: the sub-folders, sorted, are classes. limit: only so many images (of each class), drawn by limit_seed.
+    partition: only those that a list of names has, or a file of names, or one of names and numbers (CelebA's
+    list_eval_partition.txt) with the number split_value; a relative path is looked for beside data.path and in it.
     """
 
-    name: str
-    path: str
-    size: int
-    crop: int | None = None
-    flip: bool = False
     classes: bool = False
     limit: int | None = None
-    cache: str | None = None
+    limit_seed: int = 0
+    partition: str | tuple[str, ...] | None = None
+    split_value: int = 0
 
     def __post_init__(self) -> None:
-        require_text("data.path", self.path, "the path of a folder of images")
-        require_whole("data.size", self.size, 4, 4096)
-        for key in ("crop", "limit"):
-            if getattr(self, key) is not None:
-                require_whole(f"data.{key}", getattr(self, key), 1)
-        for key in ("flip", "classes"):
-            if not isinstance(getattr(self, key), bool):
-                raise ValueError(f"data.{key} must be true or false but got {getattr(self, key)!r}")
+        super().__post_init__()
+        self._require_bool("classes")
+        if self.limit is not None:
+            require_whole("data.limit", self.limit, 1)
+        require_whole("data.limit_seed", self.limit_seed, 0)
+        require_whole("data.split_value", self.split_value, 0)
+        if isinstance(self.partition, list | tuple):
+            object.__setattr__(self, "partition", tuple(self.partition))  # lists cannot be hashed
+        if self.partition is not None and not (
+            self.partition if isinstance(self.partition, str) else all(isinstance(one, str) for one in self.partition)
+        ):
+            raise ValueError(f"data.partition must be null, a path or a list of names but got {self.partition!r}")
 
-    def identity(self) -> Any:
-        """Not where it is, but what is there: names and sizes of the files."""
-        files = self._files()
-        listing = "\n".join(f"{path.relative_to(self.path).as_posix()} {path.stat().st_size}" for path in files)
-        settings = {"size": self.size, "crop": self.crop, "flip": self.flip, "classes": self.classes}
-        digest = hashlib.sha256(listing.encode()).hexdigest()
-        return {"source": "folder", "name": self.name, "num_images": len(files), "files": digest, **settings}
+    def _settings(self) -> dict[str, Any]:
+        """Which files the partition names shows in the images."""
+        return {key: value for key, value in super()._settings().items() if key != "partition"}
 
-    def load(self) -> Dataset:
-        """Raises ValueError naming a folder without images, or a file that is none."""
-        files = self._files()
-        key = f"{self.identity()['files'][:16]}-{self.size}-{self.crop}"
-        images = prepared(
-            key, self.cache, len(files), self.size, lambda: (fit(decode(path), self.size, self.crop) for path in files)
-        )
+    def _prepare(self) -> tuple[Prepared, list[int] | None, int | None]:
+        listing = self._listing()
+        said = listing.describe_left_out()
+
+        def images() -> Iterator[Image.Image]:
+            num_several = 0
+            for file in listing.files:
+                path = listing.root / file.name
+                what = os.fsencode(path).decode(errors="backslashreplace")  # a name need not be UTF-8
+                image, has_others = read_image(path, f"data.path: {what}", self.background)
+                num_several += has_others
+                yield self._fit(image, what)
+            several = f"data.path: of {num_several} files with several frames the first is taken" if num_several else ""
+            for line in filter(None, (said, several)):
+                print(line, file=sys.stderr)
+
+        found = prepared(self._key(listing.stamp()), self.cache, len(listing.files), self.size, images)
         if not self.classes:
-            return Dataset(images=images, flip=self.flip)
-        names = [path.relative_to(self.path).parts[0] for path in files]
-        known = sorted(set(names))
-        labels = torch.tensor([known.index(name) for name in names])
-        null = {CLASSES: torch.tensor(len(known))}
-        return Dataset(images=images, conditions={CLASSES: labels}, null=null, num_classes=len(known), flip=self.flip)
+            return found, None, None
+        known = sorted({file.parts[0] for file in listing.files})
+        numbers = {name: number for number, name in enumerate(known)}
+        return found, [numbers[file.parts[0]] for file in listing.files], len(known)
 
-    def _files(self) -> list[Path]:
-        root = Path(self.path)
-        if not root.is_dir():
+    def _listing(self) -> Listing:
+        """The files that are asked for. Raises ValueError where there are none."""
+        if not Path(self.path).is_dir():
             raise ValueError(f"data.path must be a folder of images but got {self.path}")
-        found = sorted(path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS and path.is_file())
-        if not found:
-            raise ValueError(f"data.path must hold images ({', '.join(_ENDINGS)}) but {self.path} has none")
-        return found[: self.limit]
+        listing = list_images(Path(self.path))
+        if self.partition is not None:
+            listing = self._partitioned(listing)
+        if self.classes:
+            beside = [file for file in listing.files if len(file.parts) == 1]
+            listing.left_out.update({"beside the folders of the classes": len(beside)} if beside else {})
+            listing = replace(listing, files=[file for file in listing.files if len(file.parts) > 1])
+        if not listing.files:
+            where = " in sub-folders, its classes," if self.classes else ""
+            said = listing.describe_left_out().replace("data.path: ", "; ")
+            raise ValueError(f"data.path must hold images{where} ({', '.join(ENDINGS)}) but {self.path} has none{said}")
+        return replace(listing, files=self._limited(listing.files))
+
+    def _partitioned(self, listing: Listing) -> Listing:
+        """The files by the names, or by the stems, that the partition has. Raises ValueError for a name without one."""
+        if isinstance(self.partition, str):
+            path = find_partition(self.partition, Path(self.path))
+            wanted, where = chosen_names(path, self.split_value), str(path)
+        else:
+            wanted, where = set(self.partition or ()), "the list"
+        by_stem = {PurePosixPath(name).stem: name for name in wanted}  # CelebA comes as PNG too
+        kept, missing = [], set(wanted)
+        for file in listing.files:
+            said = [name for name in (file.name, file.parts[-1]) if name in wanted]
+            said = said or [by_stem[stem] for stem in (PurePosixPath(file.name).stem,) if stem in by_stem]
+            if said:
+                kept.append(file)
+                missing.discard(said[0])
+        if missing:
+            raise ValueError(
+                f"data.partition: {len(missing)} of the {len(wanted)} names of {where}, {min(missing)} first, are not"
+                f" among the images in {self.path}"
+            )
+        listing.left_out.update({"not in data.partition": len(listing.files) - len(kept)})
+        return replace(listing, files=kept)
+
+    def _limited(self, files: list[File]) -> list[File]:
+        if self.limit is None:
+            return files
+        groups: dict[str, list[int]] = {}
+        for index, file in enumerate(files):
+            groups.setdefault(file.parts[0] if self.classes else "", []).append(index)
+        kept: list[int] = []
+        for name, members in groups.items():
+            order = torch.randperm(len(members), generator=derived_generator(self.limit_seed, "limit", ascii(name)))
+            kept += [members[position] for position in order[: self.limit].tolist()]
+        return [files[index] for index in sorted(kept)]

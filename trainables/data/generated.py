@@ -13,7 +13,8 @@ from trainables.data.dataset import CLASSES, POOLED, TEXT, Dataset
 class Generated:
     """num_images of uniform noise in [-1, 1], each with the class, text and pooled text of noise that are asked for.
 
-    text: tokens and features of a token. The null condition is zero, or the class after the last.
+    text: tokens and features of a token. The null condition is zero, or the class after the last. extra_prompts,
+    evaluation_prompts: how many texts more without images, for random conditioning and for what is sampled.
     """
 
     name: str
@@ -23,6 +24,8 @@ class Generated:
     num_classes: int | None = None
     text: tuple[int, int] | None = None
     pooled: int | None = None
+    extra_prompts: int | None = None
+    evaluation_prompts: int | None = None
 
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
@@ -51,4 +54,15 @@ class Generated:
                     torch.randn((self.num_images, *shape), generator=draw),
                     torch.zeros(shape),
                 )
-        return Dataset(images=images, conditions=conditions, null=null, num_classes=self.num_classes)
+        return Dataset(
+            images=images,
+            conditions=conditions,
+            null=null,
+            num_classes=self.num_classes,
+            extra_conditions=self._prompts(self.extra_prompts, draw),
+            evaluation_conditions=self._prompts(self.evaluation_prompts, draw),
+        )
+
+    def _prompts(self, num: int | None, draw: torch.Generator) -> dict[str, torch.Tensor]:
+        shapes = {TEXT: self.text, POOLED: self.pooled and (self.pooled,)}
+        return {name: torch.randn((num, *shape), generator=draw) for name, shape in shapes.items() if num and shape}

@@ -1,6 +1,5 @@
 """Evaluates one model under the study's protocol: samples, metrics, and where it differs from its teacher."""
 
-import hashlib
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -10,17 +9,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.data import DataSpec, load_data
+from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.dataset import to_uint8
 from trainables.data.streams import Batch
 from trainables.evaluation.extractors import make_extractor
-from trainables.evaluation.fidelity import Features, compute_metrics, image_features, load_features, save_features
+from trainables.evaluation.fidelity import (
+    METRICS,
+    Features,
+    Statistics,
+    compute_metrics,
+    image_features,
+    load_features,
+    save_features,
+)
+from trainables.evaluation.references import read_statistics, reference_images, resized
 from trainables.evaluation.sample import sample_images
 from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups
 from trainables.process import Process
+from trainables.protocol import EvaluationSpec, is_statistics
 from trainables.seeds import derived_generator
-from trainables.specs import EvaluationSpec, content_id
+from trainables.specs import content_id
 
 NUM_KEPT_SAMPLES = 64
 NUM_MAP_IMAGES = 64
@@ -29,12 +38,13 @@ NUM_MAP_TIMESTEPS = 10
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: fid, is_mean, kid, precision_, recall. samples: the first images, uint8 (n, C, H, W). error_maps: arrays
-    `timesteps (T,)`, `squared_error (T, H, W)`, `example (H, W)` and, for PLACE, `place_group (T, H, W)`; empty without
-    a teacher.
+    """metrics: fid, is_mean, kid, precision_, recall, each the mean over the noise seeds; fid_by_noise_seed in their
+    order. Of the first noise seed: samples: the first images, uint8 (n, C, H, W). error_maps: arrays `timesteps (T,)`,
+    `squared_error (T, H, W)`, `example (H, W)` and, for PLACE, `place_group (T, H, W)`; empty without a teacher.
     """
 
     metrics: Mapping[str, float]
+    fid_by_noise_seed: tuple[float, ...]
     samples: torch.Tensor
     error_maps: Mapping[str, np.ndarray]
 
@@ -50,45 +60,63 @@ class Evaluator:
     def __init__(
         self, spec: EvaluationSpec, data: DataSpec, process: Process, reference_folder: Path, device: torch.device
     ) -> None:
-        """The features of the data set are computed once and kept in reference_folder."""
+        """The features of the reference images are computed once and kept in reference_folder."""
         self._spec, self._data, self._process, self._device = spec, load_data(data), process, device
         self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
-        key = {"data": data.identity(), "split": spec.reference_split, "extractor": spec.feature_extractor}
-        if spec.extractor_weights is not None:
-            with Path(spec.extractor_weights).open("rb") as weights:
-                key["weights"] = hashlib.file_digest(weights, "sha256").hexdigest()
-        path = reference_folder / f"{content_id(key)}.safetensors"
-        if not path.exists():
-            save_features(path, self._data_features())
-        self._reference = load_features(path)
+        self._reference = self._find_reference(data, reference_folder)
         # The last teacher and what it says of the error maps' images: it is asked once for all members of a pack.
         self._looked_up: tuple[nn.Module, list[tuple[Batch, torch.Tensor]]] | None = None
 
+    def _find_reference(self, data: DataSpec, folder: Path) -> Features | Statistics:
+        spec = self._spec
+        if spec.reference is not None and is_statistics(spec.reference):
+            return read_statistics(spec.reference)
+        wanted = ("feature_extractor", "extractor_weights", "reference", "reference_split", "image_size")
+        identity = spec.identity()
+        key = {"data": data.identity(), **{name: identity[name] for name in wanted}}
+        path = folder / f"{content_id(key)}.safetensors"
+        if not path.exists():
+            save_features(path, self._data_features(reference_images(spec, data)))
+        return load_features(path)
+
     def with_num_images(self, num_images: int) -> "Evaluator":
-        """The same protocol over another number of images: for a look on the way, never for what is reported."""
+        """The same protocol over another number of images and one noise seed: for a look on the way, never for what is
+        reported.
+        """
         other = copy(self)
-        other._spec = replace(self._spec, num_images=num_images)
+        other._spec = replace(self._spec, num_images=num_images, noise_seeds=self._spec.noise_seeds[:1])
         return other
 
     def __call__(
         self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
     ) -> Evaluation:
-        """Samples from the model, measures it, and compares it with its teacher."""
-        samples = sample_images(
+        """Samples from the model and measures it, once for every noise seed, and compares it with its teacher."""
+        found, samples = [], None
+        for noise_seed in self._spec.noise_seeds:
+            images = self._sample(model, noise_seed)
+            found.append(compute_metrics(self._features(images), self._reference, self._spec.neighbours))
+            samples = images[:NUM_KEPT_SAMPLES].clone() if samples is None else samples
+        assert samples is not None
+        metrics = {name: float(np.mean([one[name] for one in found])) for name in METRICS}
+        maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)
+        return Evaluation(metrics, tuple(one["fid"] for one in found), samples, maps)
+
+    def _sample(self, model: nn.Module, noise_seed: int) -> torch.Tensor:
+        spec = self._spec
+        return sample_images(
             model,
             self._data,
             self._process,
-            num_images=self._spec.num_images,
-            sampler=self._spec.sampler,
-            sampler_steps=self._spec.sampler_steps,
-            noise_seed=self._spec.noise_seed,
-            guidance=self._spec.guidance,
-            batch_size=self._spec.batch_size,
+            num_images=spec.num_images,
+            sampler=spec.sampler,
+            sampler_steps=spec.sampler_steps,
+            spacing=spec.spacing,
+            noise_seed=noise_seed,
+            guidance=spec.guidance,
+            guidance_channels=spec.guidance_channels,
+            batch_size=spec.batch_size,
             device=self._device,
         )
-        metrics = compute_metrics(self._features(samples), self._reference)
-        maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)
-        return Evaluation(metrics, samples[:NUM_KEPT_SAMPLES], maps)
 
     @torch.inference_mode()
     def _error_maps(self, model: nn.Module, teacher: nn.Module, group_size: int | None) -> dict[str, np.ndarray]:
@@ -115,7 +143,7 @@ class Evaluator:
         """The first images of the data, noised to the timesteps of the maps."""
         indices = torch.arange(min(NUM_MAP_IMAGES, len(self._data)))
         x_0 = self._data.x_0(indices)
-        noise = torch.randn(x_0.shape, generator=derived_generator(self._spec.noise_seed, "error maps"))
+        noise = torch.randn(x_0.shape, generator=derived_generator(self._spec.noise_seeds[0], "error maps"))
         points = []
         for timestep in self._map_timesteps():
             t = timestep.expand(len(x_0))
@@ -128,10 +156,10 @@ class Evaluator:
         step = self._process.num_timesteps / NUM_MAP_TIMESTEPS
         return ((torch.arange(NUM_MAP_TIMESTEPS) + 0.5) * step).to(torch.int64)
 
-    def _data_features(self) -> Features:
-        batches = torch.split(torch.arange(len(self._data)), 1024)
-        found = [self._features(to_uint8(self._data.reference(batch))) for batch in batches]
+    def _data_features(self, data: Dataset) -> Features:
+        batches = torch.split(torch.arange(len(data)), 1024)
+        found = [self._features(to_uint8(data.reference(batch))) for batch in batches]
         return Features(torch.cat([one.features for one in found]), torch.cat([one.logits for one in found]))
 
     def _features(self, images: torch.Tensor) -> Features:
-        return image_features(self._extractor, images, self._spec.batch_size)
+        return image_features(self._extractor, resized(images, self._spec.image_size), self._spec.batch_size)

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -22,9 +23,7 @@ from storage import cached, new_file
 from trainables.models.digest import tensors_digest
 
 METRICS = ("fid", "is_mean", "kid", "precision_", "recall")
-PRC_NEIGHBOURHOOD = 3
 _DIGEST = "sha256"
-MIN_IMAGES = PRC_NEIGHBOURHOOD + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,14 @@ class Features:
     @property
     def finite(self) -> bool:
         return bool(self.features.isfinite().all() and self.logits.isfinite().all())
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean `mu` (D,) and covariance `sigma` (D, D), float64, of features that are not at hand."""
+
+    mu: np.ndarray
+    sigma: np.ndarray
 
 
 def image_features(extractor: FeatureExtractorBase, images_NCHW: torch.Tensor, batch_size: int) -> Features:
@@ -65,14 +72,14 @@ def image_features(extractor: FeatureExtractorBase, images_NCHW: torch.Tensor, b
     return Features(torch.cat(features), torch.cat(logits))
 
 
-def metric_settings(num_generated: int, num_reference: int) -> dict[str, object]:
+def metric_settings(num_generated: int, num_reference: int, neighbours: int) -> dict[str, object]:
     """torch-fidelity's keyword arguments for that many images; they follow from the counts, which every row records.
 
     At 50,000 images these are the customary settings (10 splits of the IS, 100 KID subsets of 1,000). With fewer images
     - the IS has one split per 5,000 images, at least one: small splits bias it downwards (Barratt and Sharma 2018);
     - KID, unbiased at every subset size (Binkowski et al. 2018), takes the largest subsets that fit, up to 1,000, and
       as many as draw each image about twice: 512 against 1,797 images are 8 subsets of 512.
-    Precision and recall look at the third neighbour (Kynkaanniemi et al. 2019).
+    Precision and recall reach to so many neighbours (Kynkaanniemi et al. 2019: 3).
     """
     subset_size = min(1000, num_generated, num_reference)
     num_subsets = math.ceil(2 * max(num_generated, num_reference) / subset_size)
@@ -80,38 +87,44 @@ def metric_settings(num_generated: int, num_reference: int) -> dict[str, object]
         "isc_splits": max(1, min(10, num_generated // 5000)),
         "kid_subset_size": subset_size,
         "kid_subsets": min(100, num_subsets),
-        "prc_neighborhood": PRC_NEIGHBOURHOOD,
+        "prc_neighborhood": neighbours,
         "save_cpu_ram": True,
         "rng_seed": 2020,
         "verbose": False,
     }
 
 
-def compute_metrics(generated: Features, reference: Features) -> dict[str, float]:
+def compute_metrics(generated: Features, reference: Features | Statistics, neighbours: int = 3) -> dict[str, float]:
     """`fid`, `is_mean`, `kid`, `precision_` and `recall` of the generated images against the reference images.
 
     FID (Heusel et al. 2017) is the squared Frechet distance of two Gaussians fitted to the features; it is biased
     upwards with few images, so compare only equal counts. IS (Salimans et al. 2016) is of the generated images alone.
     KID can be slightly below 0. Precision is the share of generated images inside the reference's neighbourhoods,
-    recall the share of reference images inside those of the generated ones.
-    Everything is NaN where a feature is not finite. Raises ValueError for fewer than 4 images on either side.
+    recall the share of reference images inside those of the generated ones, each as wide as `neighbours` neighbours.
+    Against statistics, what needs the reference's own features is NaN; everything is where a feature is not finite.
+    Raises ValueError for as few images as neighbours on either side.
     """
-    if min(generated.num_images, reference.num_images) < MIN_IMAGES:
+    sides = [generated] if isinstance(reference, Statistics) else [generated, reference]
+    if min(side.num_images for side in sides) <= neighbours:
         raise ValueError(
-            f"evaluation.num_images must be at least {MIN_IMAGES} (precision and recall look at the "
-            f"{PRC_NEIGHBOURHOOD}rd neighbour), but got {generated.num_images} against {reference.num_images} images"
+            f"evaluation.num_images must be at least {neighbours + 1} (evaluation.neighbours is {neighbours}), but got"
+            f" {' against '.join(str(side.num_images) for side in sides)} images"
         )
-    if not (generated.finite and reference.finite):
+    if not all(side.finite for side in sides):
         return dict.fromkeys(METRICS, math.nan)
-    settings = metric_settings(generated.num_images, reference.num_images)
-    statistics = [fid_features_to_statistics(side.features) for side in (generated, reference)]
-    fid = fid_statistics_to_metric(*statistics, verbose=False)
-    inception_score = isc_features_to_metric(generated.logits, splits=settings["isc_splits"])
+    statistics = fid_features_to_statistics(generated.features)
+    splits = metric_settings(generated.num_images, generated.num_images, neighbours)["isc_splits"]
+    inception_score = isc_features_to_metric(generated.logits, splits=splits)
+    metrics = dict.fromkeys(METRICS, math.nan) | {"is_mean": float(inception_score[KEY_METRIC_ISC_MEAN])}
+    if isinstance(reference, Statistics):
+        theirs = {"mu": reference.mu, "sigma": reference.sigma}
+        return metrics | {"fid": float(fid_statistics_to_metric(statistics, theirs, verbose=False)[KEY_METRIC_FID])}
+    settings = metric_settings(generated.num_images, reference.num_images, neighbours)
+    fid = fid_statistics_to_metric(statistics, fid_features_to_statistics(reference.features), verbose=False)
     kid = kid_features_to_metric(generated.features, reference.features, **settings)
     prc = prc_features_to_metric(generated.features, reference.features, **settings)
-    return {
+    return metrics | {
         "fid": float(fid[KEY_METRIC_FID]),
-        "is_mean": float(inception_score[KEY_METRIC_ISC_MEAN]),
         "kid": float(kid[KEY_METRIC_KID_MEAN]),
         "precision_": float(prc[KEY_METRIC_PRECISION]),
         "recall": float(prc[KEY_METRIC_RECALL]),

@@ -20,7 +20,7 @@ from torch import nn
 from trainables.data import Dataset
 from trainables.data.dataset import CLASSES
 from trainables.families import predict, split_variance
-from trainables.process import FLOW, LEARNED_RANGE, Process
+from trainables.process import LEARNED_RANGE, Process
 from trainables.seeds import derived_generator
 
 
@@ -32,7 +32,9 @@ def sample_images(
     num_images: int,
     sampler: str = "ddim",
     sampler_steps: int,
+    spacing: str = "leading",
     guidance: float = 1.0,
+    guidance_channels: str = "all",
     noise_seed: int,
     batch_size: int,
     first_image: int = 0,
@@ -40,13 +42,14 @@ def sample_images(
 ) -> torch.Tensor:
     """Images first_image .. first_image + num_images - 1 of the model: uint8 (N, C, H, W) on the CPU, 0 .. 255.
 
-    Image i has the condition of the data's image i (modulo their number; a class i modulo the number of classes), and
-    classifier-free guidance where `guidance` is not 1: unconditional + guidance * (conditional - unconditional), Ho and
-    Salimans 2022. `ddim` is Song et al. 2021 with eta 0, `ddpm` is ancestral sampling (Ho et al. 2020), `euler` follows
-    a flow; all on the process the models were trained with and on its evenly spaced timesteps ("leading", as in the
-    DDIM reference code). The predicted clean image is not clipped on the way unless the process says so: a student that
-    leaves [-1, 1] is not repaired by the sampler. Only the final image is clamped to [-1, 1], and a pixel that is not
-    finite becomes 0.
+    Image i has the i-th of the data's evaluation conditions, else that of the data's image i (modulo their number; a
+    class i modulo the number of classes), and classifier-free guidance where `guidance` is not 1: unconditional +
+    guidance * (conditional - unconditional), Ho and Salimans 2022, on all channels or, as in DiT's published sampling,
+    on the first three. `ddim` is Song et al. 2021 with eta 0, `ddpm` is ancestral sampling (Ho et al. 2020), `pndm`
+    linear multistep (Liu et al. 2022), `euler` follows a flow; all on the process the models were trained with and on
+    its evenly spaced timesteps: `leading` as in the DDIM reference code, `linspace` as DiT respaces them. The predicted
+    clean image is not clipped on the way unless the process says so: a student that leaves [-1, 1] is not repaired by
+    the sampler. Only the final image is clamped to [-1, 1], and a pixel that is not finite becomes 0.
 
     `batch_size` is how many images travel through the sampler together, rounded up to whole micro-batches of
     `micro_batch_size`; it changes memory and time and never an image. The model lies on `device` already (by default:
@@ -60,7 +63,8 @@ def sample_images(
         raise ValueError(f"num_images and batch_size must be at least 1, but got {num_images} and {batch_size}")
     if first_image < 0:
         raise ValueError(f"first_image must not be negative, but got {first_image}")
-    process.sampler(sampler, sampler_steps)
+    make_sampler = partial(process.sampler, sampler, sampler_steps, spacing=spacing)
+    make_sampler()
     device = torch.device(device) if device is not None else next(model.parameters()).device
     micro_batch = micro_batch_size(data.shape.image)
     batch = math.ceil(batch_size / micro_batch) * micro_batch
@@ -72,8 +76,8 @@ def sample_images(
             generators = [derived_generator("image", noise_seed, number) for number in numbers.tolist()]
             noise = torch.stack([torch.randn(data.shape.image, generator=generator) for generator in generators])
             condition = {name: values.to(device) for name, values in _conditions(data, numbers).items()}
-            guided = _Guided(model, condition, data.null, guidance, micro_batch)
-            x_0 = _run_sampler(guided, noise.to(device), generators, partial(process.sampler, sampler, sampler_steps))
+            guided = _Guided(model, condition, data.null, guidance, guidance_channels, micro_batch)
+            x_0 = _run_sampler(guided, noise.to(device), generators, make_sampler)
             decoded = torch.cat([data.decoded(part) for part in torch.split(x_0, micro_batch)])
             images.append(_to_uint8(decoded).cpu()[max(first_image - start, 0) : stop - start])
     return torch.cat(images)
@@ -99,6 +103,7 @@ class _Guided:
     condition: Mapping[str, torch.Tensor]  # (N, ...)
     null: Mapping[str, torch.Tensor]
     guidance: float
+    guidance_channels: str
     micro_batch: int
 
     def __call__(self, x_NCHW: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -121,10 +126,11 @@ class _Guided:
             name: _typed(self.null[name].to(values.device), x_t.dtype).expand_as(values)
             for name, values in condition.items()
         }
-        num_channels = x_t.shape[1]  # what is guided; a learned variance is that of the condition
-        without = predict(self.model, x_t, time, null)[:, :num_channels]
-        guided = without + self.guidance * (output[:, :num_channels] - without)
-        return torch.cat([guided, output[:, num_channels:]], dim=1)
+        # What is not guided, as a learned variance, is that of the condition.
+        num_guided = 3 if self.guidance_channels == "first_three" else x_t.shape[1]
+        without = predict(self.model, x_t, time, null)[:, :num_guided]
+        guided = without + self.guidance * (output[:, :num_guided] - without)
+        return torch.cat([guided, output[:, num_guided:]], dim=1)
 
 
 def _typed(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -149,14 +155,16 @@ def _run_sampler(
 def _step(
     sampler: Any, prediction: torch.Tensor, timestep: torch.Tensor, x_NCHW: torch.Tensor, generators: list[Any]
 ) -> torch.Tensor:
-    """Only ddpm draws. It wants one generator for each image, and a flow none at all."""
-    own = {} if type(sampler).__name__ == FLOW else {"generator": generators}
+    """Only ddpm draws: it wants one generator for each image."""
+    own = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
     return sampler.step(prediction, timestep, x_NCHW, **own).prev_sample  # type: ignore[no-any-return]
 
 
 def _conditions(data: Dataset, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
     if data.num_classes is not None:
         return {CLASSES: numbers % data.num_classes}
+    if data.evaluation_conditions:
+        return {name: values[numbers % len(values)] for name, values in data.evaluation_conditions.items()}
     return data.condition(numbers % len(data))
 
 

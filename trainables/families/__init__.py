@@ -12,7 +12,14 @@ __all__ = ["FAMILIES", "Family", "family_of", "predict", "split_variance"]
 
 FAMILIES: dict[str, Family] = {
     family.model_class.__name__: family
-    for family in (unet.FAMILY, pruned_unet.FAMILY, conditional_unet.FAMILY, dit.FAMILY, mmdit.FAMILY)
+    for family in (
+        unet.FAMILY,
+        pruned_unet.FAMILY,
+        conditional_unet.FAMILY,
+        dit.FAMILY,
+        dit.OFFICIAL_FAMILY,
+        mmdit.FAMILY,
+    )
 }
 
 

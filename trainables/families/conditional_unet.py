@@ -33,4 +33,5 @@ FAMILY = Family(
     blocks=block_names,
     pair=pair_blocks,
     cut_by=("block_removal",),
+    needs=(TEXT,),
 )

@@ -51,6 +51,8 @@ class Family:
     feature: the activation among what such a module returns.
     cut_by: the ways of trainables/pruning that cut students from such a model.
     pipeline, component: diffusers' pipeline that samples from such a model, and what it calls the model.
+    needs: what it is conditioned on, by the keywords of trainables/data/dataset.py.
+    is_sized: whether its weights are for images of its config's sample_size alone.
     prepare: changes a model after it was built (fresh) or loaded. plain: the model as diffusers can save it.
     """
 
@@ -65,5 +67,7 @@ class Family:
     pair: Callable[[list[str], list[str]], list[tuple[str, str]]] = pair_evenly
     feature: Callable[[Any], torch.Tensor] = _first
     cut_by: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    is_sized: bool = False
     prepare: Callable[[Any, bool], None] = _nothing
     plain: Callable[[Any], Any] = _itself

@@ -47,5 +47,6 @@ FAMILY = Family(
     blocks=_layers,
     layers=_layers,
     cut_by=("depth_pruning",),
+    needs=(TEXT, POOLED),
     feature=_image_tokens,
 )

@@ -34,20 +34,33 @@ def sub_block_names(model: nn.Module) -> list[str]:
 
 
 def block_names(model: nn.Module) -> list[str]:
-    """A U-Net's down, mid and up blocks."""
-    stages = [("down_blocks", len(model.down_blocks)), ("up_blocks", len(model.up_blocks))]  # type: ignore[arg-type]
-    names = [f"{stage}.{index}" for stage, num in stages for index in range(num)]
-    middle = ["mid_block"] if getattr(model, "mid_block", None) is not None else []
-    return [*names[: stages[0][1]], *middle, *names[stages[0][1] :]]
+    """A U-Net's down blocks, each also before its downsampler, and its up blocks; BK-SDM compares no middle block."""
+    names = []
+    for index, block in enumerate(model.down_blocks):  # type: ignore[arg-type]
+        kind = "attentions" if getattr(block, "attentions", None) else "resnets"
+        names.append(f"down_blocks.{index}.{kind}.{len(getattr(block, kind)) - 1}")
+        if block.downsamplers is not None:
+            names.append(f"down_blocks.{index}")
+    return names + [f"up_blocks.{index}" for index in range(len(model.up_blocks))]  # type: ignore[arg-type]
 
 
 def pair_blocks(student: list[str], teacher: list[str]) -> list[tuple[str, str]]:
-    """Blocks of one resolution: up and down blocks counted from the outside in; a student may lack some."""
+    """Blocks of one resolution: down and up blocks counted from the outside in; a student may lack some.
+
+    A student's last down block has no downsampler: its last attention (or residual block) is compared with the
+    teacher's there, whatever follows it.
+    """
     shift = sum(name.startswith("up_") for name in teacher) - sum(name.startswith("up_") for name in student)
     pairs = []
     for name in student:
-        stage, _, index = name.partition(".")
-        pairs.append((name, f"{stage}.{int(index) + shift}" if stage == "up_blocks" else name))
+        stage, index, *inner = name.split(".")
+        block = f"{stage}.{index}"
+        if stage == "up_blocks":
+            pairs.append((name, f"up_blocks.{int(index) + shift}"))
+        elif not inner:
+            pairs.append((name, name))
+        elif block not in student:
+            pairs += [(name, other) for other in teacher if other.startswith(f"{block}.{inner[0]}.")]
     return [pair for pair in pairs if pair[1] in teacher]
 
 

@@ -110,21 +110,19 @@ def masked_loss(
 ) -> torch.Tensor:
     """Squared differences of paired layers without their outliers (TinyFusion, Fang et al. 2025).
 
-    An element (of N, D) further than 2 standard deviations from the mean of its sample, in the student's or in the
-    teacher's, is masked to zero on both sides. Averaged over the batch and the layers; `mean` divides by N*D too.
+    An element (of N, D) further than 2 standard deviations from the mean of its sample is masked to zero, in the
+    student by the student's outliers and in the teacher by the teacher's, as in the authors' code. Averaged over the
+    batch and the layers; `mean` divides by N*D too.
     """
-    losses = []
-    for student, teacher in zip(student_features, teacher_features, strict=True):
-        kept = ~(_outliers(student.detach()) | _outliers(teacher))
-        losses.append(squared_error(student * kept, teacher * kept, reduction))
-    return torch.stack(losses).mean()
+    pairs = zip(student_features, teacher_features, strict=True)
+    return torch.stack([squared_error(_masked(one), _masked(other), reduction) for one, other in pairs]).mean()
 
 
-def _outliers(feature: torch.Tensor) -> torch.Tensor:
-    """Of (B, ...): which elements are far from the mean of their sample."""
+def _masked(feature: torch.Tensor) -> torch.Tensor:
+    """(B, ...) with zeros where an element is far from the mean of its sample; the mask has no gradient."""
     inner = tuple(range(1, feature.ndim))
-    std, mean = torch.std_mean(feature, dim=inner, keepdim=True, correction=0)
-    return (feature - mean).abs() > MASK_STDS * std
+    std, mean = torch.std_mean(feature.detach(), dim=inner, keepdim=True, correction=1)
+    return feature * ((feature.detach() - mean).abs() <= MASK_STDS * std)
 
 
 @dataclass(frozen=True)

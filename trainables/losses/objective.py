@@ -68,24 +68,29 @@ def objective(
     output: torch.Tensor,
     target: torch.Tensor | None,
     *,
+    matching: torch.Tensor | None = None,
     teacher_output: torch.Tensor | None = None,
     student_features: Sequence[torch.Tensor] = (),
     teacher_features: Sequence[torch.Tensor] = (),
     adapters: Sequence[torch.Tensor] = (),
     variational: torch.Tensor | None = None,
+    variational_to_teacher: torch.Tensor | None = None,
     progress: float = 0.0,
     rank_mean: RankMean | None = None,
 ) -> Terms:
     """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (trainables/README.md, The objective).
 
     output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise), None where there
-    is no data to ask for it; teacher_output: same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i),
-    with an adapter each where the loss takes them. variational: the term of a learned variance, a part of L_diff.
+    is no data to ask for it; matching (B,): which samples L_diff counts, the others being 0 in its mean over the batch;
+    None: all. teacher_output: same shape; features: paired lists of (B, C_i, H_i, W_i) or (B, N_i, D_i),
+    with an adapter each where the loss takes them. variational: the term of a learned variance, a part of L_diff;
+    variational_to_teacher: that towards the teacher's variance, a part of L_output.
     progress and rank_mean as in `lift_place_terms`; lambda_feat may fall with progress.
     """
     loss, loss_diff = output.new_zeros(()), None
     if target is not None:
-        loss_diff = squared_error(output, target, method.reduction)
+        counted = output.new_ones(()) if matching is None else matching.view(-1, 1, 1, 1)
+        loss_diff = squared_error(output * counted, target * counted, method.reduction)
         if variational is not None:
             loss_diff = loss_diff + variational
         loss = method.lambda_diff * loss_diff
@@ -95,7 +100,7 @@ def objective(
         if isinstance(result, LiftPlaceTerms):
             gate, slope_error, intercept_error = result.gate, result.slope_error, result.intercept_error
             result = result.loss
-        loss_out = result
+        loss_out = result if variational_to_teacher is None else result + variational_to_teacher
         assert method.lambda_out is not None
         loss = loss + method.lambda_out * loss_out
     if method.feature != "none":

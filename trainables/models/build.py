@@ -1,6 +1,7 @@
 """Builds and loads diffusers models."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ _PRUNED: dict[str, tuple[str, dict[str, Any]]] = {}  # class and config of what 
 
 def model_classes() -> tuple[str, ...]:
     return tuple(FAMILIES)
+
+
+def known_class(config: Mapping[str, Any]) -> Any:
+    """The class that a config.json says. The official DiT's on the hub are of a time when diffusers had one class for
+    all transformers.
+    """
+    legacy = config["_class_name"] == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero"
+    return "OfficialDiTTransformer2DModel" if legacy else config["_class_name"]
 
 
 def build_model(spec: StudentSpec, shape: DataShape, *, seed: int, device: str = "cpu") -> nn.Module:
@@ -66,7 +75,7 @@ def component_folder(folder: Path) -> Path:
     return next((path for path in inner if (path / "config.json").is_file()), folder)
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, variant: str | None = None) -> nn.Module:
     """A model from a diffusers directory with safetensors weights, its own or a pipeline's; nothing is unpickled or
     downloaded.
 
@@ -74,7 +83,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
     """
     try:
         own = component_folder(folder)
-        model_class = json.loads((own / "config.json").read_text())["_class_name"]
+        model_class = known_class(json.loads((own / "config.json").read_text()))
         require_choice("_class_name", model_class, model_classes())
         model: nn.Module
         with local_copy(own) as local:
@@ -84,6 +93,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module
                 local_files_only=True,
                 low_cpu_mem_usage=False,
                 torch_dtype=dtype,
+                variant=variant,
                 output_loading_info=True,
             )
         if found["missing_keys"]:  # diffusers only warns and goes on

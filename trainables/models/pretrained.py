@@ -3,22 +3,26 @@
 Schedule, prediction type and architecture are read from their files and not assumed.
 """
 
-import hashlib
+import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from trainables.data import DataShape, data_shape
-from trainables.families import FAMILIES
+from trainables.families import FAMILIES, Family
+from trainables.models.build import build_model, known_class, load_model
+from trainables.models.conditions import require_conditions
 from trainables.models.count import count
-from trainables.process import DIFFUSION, FLOW, Process
+from trainables.models.scheduler_config import find_process, require_trained_like
+from trainables.models.weights import check_weights, weight_digest, weight_files
+from trainables.process import Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec
 
 _SUBFOLDERS = ("unet", "transformer")  # of a pipeline's directory
-_BETAS = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
-_SCHEDULE = ("num_train_timesteps", *_BETAS, "prediction_type")
-_FLOW = ("num_train_timesteps", "shift")
 
 
 @dataclass(frozen=True)
@@ -30,28 +34,43 @@ class Found:
     process: Process | None
 
 
-def find_pretrained(name: str, root: Path, subfolder: str | None, shape: DataShape) -> Found:
+def find_pretrained(
+    name: str, root: Path, subfolder: str | None, shape: DataShape, *, variant: str | None = None
+) -> Found:
     """The model of a directory: a model's own, or a pipeline's with unet/ or transformer/ and scheduler/ in it.
 
-    Raises ValueError, naming the teacher, when there is no such model with safetensors weights or it is not made for
-    such data.
+    variant: of the weights, e.g. fp16. Raises ValueError, naming the teacher, when there is no such model with
+    safetensors weights that can be loaded, or it is not made for such data.
     """
     folder = _model_folder(name, root, subfolder)
     try:
-        config = _json(folder / "config.json")
+        config = json.loads((folder / "config.json").read_bytes())
+        if not isinstance(config, dict):
+            raise ValueError(f"it must be a JSON object but is {config!r}")
     except (OSError, ValueError) as error:
         raise ValueError(f"teacher {name}: {folder} does not hold a diffusers model: {error}") from error
-    model_class = config.get("_class_name")
+    model_class = known_class({"_class_name": None, **config})
     if model_class not in FAMILIES:
         raise ValueError(f"teacher {name}: {folder} must hold one of {', '.join(FAMILIES)} but got a {model_class!r}")
-    needed = FAMILIES[model_class].config(shape)
-    for key, value in needed.items():
-        if config.get(key, value) != value:
-            raise ValueError(f"teacher {name}: {folder} has {key} {config[key]!r}, but the data needs {value!r}")
-    own = {key: value for key, value in config.items() if not key.startswith("_") and key not in needed}
-    spec = ModelSpec(name=name, model_class=model_class, config=own)
-    pretrained = Pretrained(folder=str(folder.absolute()), digest=_digest(name, folder))
-    return Found(spec, pretrained, _process(name, folder))
+    family = FAMILIES[model_class]
+    require_conditions(f"teacher {name}", model_class, config, shape)
+    spec = ModelSpec(name=name, model_class=model_class, config=_own(name, folder, config, family, shape))
+    try:
+        files = weight_files(folder, variant)
+        check_weights(files, build_model(spec, shape, seed=0, device="meta"))
+    except ValueError as error:
+        raise ValueError(f"teacher {name}: {error}") from error
+    digest = weight_digest(folder / "config.json", files)
+    pretrained = Pretrained(folder=str(folder.absolute()), digest=digest, variant=variant)
+    return Found(spec, pretrained, find_process(name, folder, root))
+
+
+def load_pretrained(spec: TeacherSpec) -> nn.Module:
+    """The model of a pretrained teacher, for images of the data's size. Raises ValueError like `fetch`."""
+    assert spec.pretrained is not None
+    model: Any = load_model(fetch(spec), variant=spec.pretrained.variant)
+    model.register_to_config(sample_size=data_shape(spec.data).image[1])  # pipelines sample what it says
+    return model  # type: ignore[no-any-return]
 
 
 def fetch(spec: TeacherSpec) -> Path:
@@ -63,9 +82,9 @@ def fetch(spec: TeacherSpec) -> Path:
     assert pretrained is not None
     if pretrained.folder is not None:
         return Path(pretrained.folder)
-    found = find_pretrained(spec.name, _from_hub(pretrained), pretrained.subfolder, data_shape(spec.data))
-    if found.process is not None and not found.process.trains_like(spec.process):
-        raise ValueError(f"teacher {spec.name} was trained with {found.process}, not with {spec.process}")
+    root, shape = _from_hub(pretrained), data_shape(spec.data)
+    found = find_pretrained(spec.name, root, pretrained.subfolder, shape, variant=pretrained.variant)
+    require_trained_like(spec.name, found.process, spec.process)
     theirs, ours = (count(model, data_shape(spec.data)) for model in (found.model, spec.model))
     if theirs != ours:
         raise ValueError(f"teacher {spec.name}: {pretrained.hub} has {theirs.params} parameters, not {ours.params}")
@@ -82,42 +101,18 @@ def _model_folder(name: str, root: Path, subfolder: str | None) -> Path:
     raise ValueError(f"teacher {name}: folder must be a diffusers directory (with a config.json) but got {root}")
 
 
-def _digest(name: str, folder: Path) -> str:
-    """sha256 of the config and the weights, which are taken only as safetensors."""
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ValueError(f"teacher {name}: {folder} has no safetensors weights, and others are not loaded")
-    digest = hashlib.sha256()
-    for path in (folder / "config.json", *weights):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def _own(name: str, folder: Path, config: Mapping[str, Any], family: Family, shape: DataShape) -> dict[str, Any]:
+    """What of the config does not follow from the data; what does must be what the data needs.
 
-
-def _process(name: str, folder: Path) -> Process | None:
-    path = folder.parent / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        return None
-    try:
-        config = _json(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"teacher {name}: {path} is no scheduler's config: {error}") from error
-    is_flow = str(config.get("_class_name", "")).startswith("FlowMatch")
-    known = _FLOW if is_flow else _SCHEDULE
-    own = {key: config[key] for key in known if config.get(key) is not None}
-    if not is_flow:
-        own["clip_sample"] = False
-    try:
-        return Process(scheduler=FLOW if is_flow else DIFFUSION, config=own)
-    except ValueError as error:
-        raise ValueError(f"teacher {name}: {path}: {error}") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError(f"it must be a JSON object but is {content!r}")
-    return content
+    diffusers says itself which keys it does not know and ignores.
+    """
+    known: dict[str, Any] = family.model_class.extract_init_dict(dict(config))[0]
+    defaults, needed = inspect.signature(family.model_class.__init__).parameters, family.config(shape)
+    for key, value in needed.items():
+        found = known.get(key, defaults[key].default if key in defaults else value)
+        if found != value and (key != "sample_size" or family.is_sized):
+            raise ValueError(f"teacher {name}: {folder} has {key} {found!r}, but the data needs {value!r}")
+    return {key: value for key, value in known.items() if key not in needed}
 
 
 def _from_hub(pretrained: Pretrained) -> Path:
@@ -126,7 +121,9 @@ def _from_hub(pretrained: Pretrained) -> Path:
 
     assert pretrained.hub is not None
     folder = f"{pretrained.subfolder}/" if pretrained.subfolder else ""
-    patterns = [f"{folder}*.json", f"{folder}*.safetensors", "scheduler/*.json"]
+    variant = f".{pretrained.variant}" if pretrained.variant else ""
+    weights = [f"{folder}*{variant}{end}.safetensors" for end in ("", "-?????-of-?????")]
+    patterns = [f"{folder}*.json", *weights, "scheduler/*.json", "scheduler_config.json"]
     try:
         return Path(snapshot_download(pretrained.hub, revision=pretrained.revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

@@ -17,6 +17,7 @@ from trainables.process import Process
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator
 
+TEMPERATURES = (4.0, 0.1)
 _LAYER = re.compile(r"transformer_blocks\.(\d+)\.(.*)")
 
 
@@ -24,10 +25,10 @@ _LAYER = re.compile(r"transformer_blocks\.(\d+)\.(.*)")
 class DepthPruning:
     """layers: indices of those that stay; else num_layers of them, evenly spaced, or `learned`.
 
-    Learned: every group of N consecutive layers keeps as many as its share. Which, is drawn by a straight-through
-    Gumbel softmax over the combinations, whose logits are trained for num_steps with the diffusion loss together with
-    the weights of a copy of the teacher (TinyFusion updates LoRA weights instead, and throws them away as well); the
-    likeliest combination stays, with the teacher's weights. The last layer always stays.
+    Learned: every group of N consecutive layers keeps one. Which, is drawn for every sample by a straight-through
+    Gumbel softmax at a temperature that falls from 4 to 0.1, whose logits are trained for num_steps with the diffusion
+    loss together with the weights of a copy of the teacher (TinyFusion updates LoRA weights instead, and throws them
+    away as well); the likeliest layer stays, with the teacher's weights. The last layer always stays.
     """
 
     layers: Sequence[int] | None = None
@@ -96,10 +97,11 @@ class DepthPruning:
             data, process, seed=self.seed, batch_size=self.batch_size, timesteps="uniform", ranks=Ranks()
         )
         for step in range(self.num_steps):
-            draw = torch.rand(logits.shape, generator=derived_generator(self.seed, "gumbel", step))
-            soft = functional.softmax(logits - (-draw.clamp(min=1e-9).log()).clamp(min=1e-9).log(), dim=1)
-            hard = functional.one_hot(soft.argmax(1), soft.shape[1]).to(soft)
-            gates[:] = (hard + soft - soft.detach()).flatten()
+            draw = torch.rand((self.batch_size, *logits.shape), generator=derived_generator(self.seed, "gumbel", step))
+            gumbel = -(-draw.clamp(min=1e-9).log()).clamp(min=1e-9).log()
+            soft = functional.softmax((logits + gumbel) / temperature(step, self.num_steps), dim=2)
+            hard = functional.one_hot(soft.argmax(2), soft.shape[2]).to(soft)
+            gates[:] = (hard + soft - soft.detach()).flatten(1).T  # of a layer: (B,)
             batch = stream.batch(step)
             output = predict(model, batch.x_t, process.model_time(batch.t), batch.condition)
             assert batch.target is not None
@@ -120,8 +122,16 @@ def _blocks(teacher: nn.Module) -> Any:
 def _of_layers(teacher: nn.Module, num: int) -> Any:
     """A fresh transformer like the teacher, of num layers."""
     model: Any = teacher
-    config = {name: value for name, value in model.config.items() if not name.startswith("_")}
-    return family_of(teacher).model_class(**{**config, "num_layers": num})
+    model_class = family_of(teacher).model_class
+    taken = model_class._get_init_keys(model_class)  # files of old versions say more
+    config = {name: value for name, value in model.config.items() if name in taken}
+    return model_class(**{**config, "num_layers": num})
+
+
+def temperature(step: int, num_steps: int) -> float:
+    """Of the Gumbel softmax: from 4 in the first step to 0.1 in the last, evenly."""
+    first, last = TEMPERATURES
+    return first + (last - first) * step / max(1, num_steps - 1)
 
 
 def with_layers(teacher: nn.Module, kept: Sequence[int]) -> Any:
@@ -141,14 +151,14 @@ def with_layers(teacher: nn.Module, kept: Sequence[int]) -> Any:
 
 
 def _gate(blocks: Any, feature: Any) -> list[torch.Tensor]:
-    """From now on layer i adds gates[i] times what it adds to its input."""
-    gates: list[torch.Tensor] = [torch.ones(()) for _ in blocks]
+    """From now on layer i adds gates[i] (B,) times what it adds to its input."""
+    gates: list[torch.Tensor] = [torch.ones(1) for _ in blocks]
 
     def gated(index: int) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             before = kwargs.get("hidden_states", args[0] if args else None)
             after = feature(output)
-            mixed = before + gates[index] * (after - before)
+            mixed = before + gates[index].view(-1, *[1] * (after.ndim - 1)) * (after - before)
             if not isinstance(output, tuple):
                 return mixed
             return tuple(mixed if value is after else value for value in output)

@@ -14,7 +14,7 @@ from torch import nn
 from trainables.data import Dataset
 from trainables.data.streams import Batch, SeedStream, Stream
 from trainables.data.trajectories import TrajectoryStream
-from trainables.families import predict, split_variance
+from trainables.families import predict
 from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.failures import blamed_on
@@ -113,6 +113,8 @@ def _streams(
                 ranks=ranks,
                 device=device,
                 dtype=dtype,
+                pool_batches=train.pool_batches,
+                num_steps=train.pool_steps,
             )
         return SeedStream(
             data,
@@ -122,7 +124,7 @@ def _streams(
             ranks=ranks,
             timesteps=train.timesteps,
             condition_dropout=train.condition_dropout,
-            pair_at_random=train.inputs == "random_conditioning",
+            random_conditioning=train.inputs == "random_conditioning",
         )
 
     by_seed = groupby(sorted(trainees, key=_seed), key=_seed)
@@ -142,9 +144,9 @@ def _teacher_pass(teacher: nn.Module | None, batch: Batch, active: Sequence[Trai
 def _answer(
     teacher: nn.Module, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """The teacher's prediction (B, C, H, W), without the variance that it may have learned."""
+    """What the teacher says: (B, C, H, W), or (B, 2C, H, W) with the variance that it learned."""
     with torch.no_grad():
-        return split_variance(predict(teacher, x_t, time, condition), x_t.shape[1])[0]
+        return predict(teacher, x_t, time, condition)
 
 
 def _update(

@@ -24,12 +24,13 @@ from trainables.models.students import initial_student
 from trainables.models.teachers import load_teacher
 from trainables.ranks import Ranks
 from trainables.specs import Member
+from trainables.training.adapted_student import feature_shapes
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.early_stopping import Measure, judge
 from trainables.training.failures import blamed_on
 from trainables.training.loop import train_members
 from trainables.training.out_of_memory import train_in_parts
-from trainables.training.trainee import Trainee, feature_shapes
+from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
 
 
@@ -246,7 +247,7 @@ def check_pack(members: Sequence[Member]) -> None:
             member.data,
             member.process,
             *(member.train.steps, member.train.batch_size, member.train.timesteps, member.train.precision),
-            *(member.train.condition_dropout, member.train.inputs),
+            *(member.train.condition_dropout, member.train.inputs, member.train.pool_batches, member.train.pool_steps),
         )
         for member in members
     }

@@ -11,12 +11,13 @@ from trainables.folders import Folders
 from trainables.losses.methods import METHODS
 from trainables.models import count_model, load_model
 from trainables.models.digest import weights_digest
-from trainables.models.pretrained import fetch
+from trainables.models.pretrained import load_pretrained
 from trainables.models.saved import save_model
 from trainables.models.students import make_initial
 from trainables.models.teachers import FACTS, _read_facts, _write_facts, check_teacher, load_teacher
+from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec, Member, PrunedSpec, TeacherSpec, content_id
+from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress, train_pack
 
@@ -41,7 +42,7 @@ def make_teacher(
     torch_device = torch.device(device)
     if _read_facts(folder) is None:
         if spec.pretrained is not None:
-            model = load_model(fetch(spec))
+            model = load_pretrained(spec)
         else:
             model = _trained(
                 spec,

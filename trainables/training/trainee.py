@@ -3,7 +3,6 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,67 +11,18 @@ from torch import nn
 
 from trainables.data import DataShape
 from trainables.data.streams import Batch
-from trainables.families import family_of, predict, split_variance
-from trainables.losses.features import (
-    FEATURE_LOSSES,
-    Shapes,
-    feature_names,
-    make_adapters,
-    pair_up,
-    record_features,
-)
+from trainables.families import split_variance
+from trainables.losses.features import Shapes
 from trainables.losses.lift_place import lift_place_terms
 from trainables.losses.objective import Terms, objective
 from trainables.losses.variational import variational_loss
-from trainables.models import example_inputs
 from trainables.ranks import Ranks
-from trainables.seeds import derived_generator, derived_seed
-from trainables.specs import Member, TrainSpec
+from trainables.seeds import derived_seed
+from trainables.specs import Member
+from trainables.training.adapted_student import AdaptedStudent
+from trainables.training.optimiser import ema_decay, flatten_parameters, learning_rate, make_optimiser, padded
 
 _MOMENT = "optimiser."
-
-
-class AdaptedStudent(nn.Module):
-    """The student and, where its method compares features, the adapters that map them to the teacher's channels.
-
-    teacher_features: shapes of the features of one image, by name of the teacher's module.
-    """
-
-    def __init__(self, student: nn.Module, feature: str, teacher_features: Shapes, shape: DataShape, seed: int) -> None:
-        super().__init__()
-        self.student = student
-        self.adapters = nn.ParameterList()
-        self.pairs: list[tuple[str, str]] = []  # names of the student's modules and the teacher's
-        if feature != "none":
-            self._features = record_features(student, feature_names(student, feature))
-            shapes = feature_shapes(student, shape, self._features)
-            self.pairs = pair_up(feature, shapes, teacher_features, family_of(student).pair)
-            if FEATURE_LOSSES[feature].adapted:
-                inputs, outputs = zip(
-                    *((shapes[one], teacher_features[other]) for one, other in self.pairs), strict=True
-                )
-                self.adapters = make_adapters(inputs, outputs, derived_generator(seed, "adapters"))
-
-    def forward(
-        self, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        output = predict(self.student, x_t, time, condition)
-        features = [self._features[one] for one, _ in self.pairs]
-        if self.pairs:
-            self._features.clear()
-        return output, features
-
-
-def feature_shapes(model: nn.Module, shape: DataShape, features: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    """Shapes of the features that one image leaves in the mapping of `record_features`."""
-    parameter = next(model.parameters())
-    was_training = model.training
-    with torch.no_grad():  # dropout would draw
-        predict(model.eval(), *example_inputs(shape, 1, parameter.device, parameter.dtype))
-    model.train(was_training)
-    shapes = {name: feature.shape for name, feature in features.items()}
-    features.clear()
-    return shapes
 
 
 class Trainee:
@@ -104,7 +54,11 @@ class Trainee:
         module.to(device=device, dtype=getattr(torch, member.train.precision)).train()
         self._parameters, num_student = flatten_parameters(module, first=student)
         self._student_part = slice(0, num_student)
-        self._ema = self._parameters.detach()[self._student_part].clone()
+        # The student's parameters alone, for clipping; the same memory.
+        self._student_parameters = self._parameters.detach()[self._student_part]
+        assert self._parameters.grad is not None
+        self._student_parameters.grad = self._parameters.grad[self._student_part]
+        self._ema = self._student_parameters.clone()
         self._module = ranks.wrap(module)
         self._optimiser: torch.optim.Optimizer | None = make_optimiser(self._parameters, member.train)
         self._has_dropout = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
@@ -126,27 +80,40 @@ class Trainee:
         *,
         log: bool,
     ) -> torch.Tensor:
-        """Computes the gradients of one step; returns (1,) what must be finite for the step to be taken."""
+        """Computes the gradients of one step; returns (1,) what must be finite for the step to be taken.
+
+        teacher_output: (B, C, H, W), or (B, 2C, H, W) with a learned variance.
+        """
         output, student_features = self._forward(batch, step)
         output, variance = split_variance(output, self._num_channels)
+        teacher_variance = None
+        if teacher_output is not None:
+            teacher_output, teacher_variance = split_variance(teacher_output, self._num_channels)
+        towards = None if teacher_output is None or teacher_variance is None else (teacher_output, teacher_variance)
         terms = objective(
             self.member.method,
             output,
-            batch.target,
+            batch.target if self.member.train.diffusion_loss == "matching" else None,
+            matching=batch.matching,
             teacher_output=teacher_output,
             student_features=student_features,
             teacher_features=[teacher_features[name] for name in self._teacher_names],
             adapters=list(self._adapters),
             variational=self._variational(batch, output, variance),
+            variational_to_teacher=self._variational(batch, output, variance, towards) if towards else None,
             progress=step / self.member.train.steps,
             rank_mean=self.ranks.mean,
         )
         terms.loss.backward()  # type: ignore[no-untyped-call]
-        # The gradients are averaged over ranks, so their norm is the same on all; the loss is local.
-        self._grad_norm = nn.utils.clip_grad_norm_([self._parameters], self.member.train.max_grad_norm)
+        # The gradients are averaged over ranks, so their norm is the same on all; the loss is local. As in the authors'
+        # code the student's alone are clipped; those of the adapters must be finite, too.
+        self._grad_norm = nn.utils.clip_grad_norm_([self._student_parameters], self.member.train.max_grad_norm)
         if log:
             self._log(step, terms, output.detach(), teacher_output)
-        return self._grad_norm + terms.loss.detach()
+        assert self._parameters.grad is not None
+        of_adapters: torch.Tensor = self._parameters.grad[self._student_part.stop :].square().sum()
+        check: torch.Tensor = self._grad_norm + of_adapters + terms.loss.detach()
+        return check
 
     def update(self, step: int, *, finite: bool) -> None:
         """Takes the optimiser's step and moves the EMA, or freezes the member for good."""
@@ -159,8 +126,7 @@ class Trainee:
         self._optimiser.step()
         assert self._parameters.grad is not None
         self._parameters.grad.zero_()
-        decay = min(self.member.train.ema_decay, (1 + step) / (10 + step))  # diffusers' EMAModel warms up like this
-        self._ema.lerp_(self._parameters.detach()[self._student_part], 1 - decay)
+        self._ema.lerp_(self._student_parameters, 1 - ema_decay(self.member.train, step))
 
     def pass_rung(self, step: int, fid: float, *, stop: bool) -> None:
         """Notes the FID after `step` steps in the curve, and leaves the pack for good where `stop` is true."""
@@ -177,7 +143,7 @@ class Trainee:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(self._ema[offset : offset + parameter.numel()].view_as(parameter))
-                offset += _padded(parameter.numel())
+                offset += padded(parameter.numel())
         return model.eval().requires_grad_(False)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -215,8 +181,15 @@ class Trainee:
             torch.manual_seed(derived_seed(self.member.seed, "dropout", step, self.ranks.rank))
             return self._module(batch.x_t, time, batch.condition)  # type: ignore[no-any-return]
 
-    def _variational(self, batch: Batch, output: torch.Tensor, variance: torch.Tensor | None) -> torch.Tensor | None:
-        if variance is None or batch.x_0 is None:
+    def _variational(
+        self,
+        batch: Batch,
+        output: torch.Tensor,
+        variance: torch.Tensor | None,
+        teacher: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> torch.Tensor | None:
+        """The term of a learned variance, towards the data's or the teacher's; None where there is none."""
+        if variance is None or (batch.x_0 is None and teacher is None):
             return None
         return variational_loss(
             self.member.process,
@@ -226,6 +199,8 @@ class Trainee:
             x_t=batch.x_t,
             t=batch.t,
             reduction=self.member.method.reduction,
+            teacher=teacher,
+            matching=batch.matching if teacher is None else None,
         )
 
     def _log(self, step: int, terms: Terms, output: torch.Tensor, teacher_output: torch.Tensor | None) -> None:
@@ -245,42 +220,3 @@ class Trainee:
         known = {key: value.detach() for key, value in values.items() if value is not None}
         means = self.ranks.mean(torch.stack([value.to(torch.float64) for value in known.values()]))
         self.curve.append({"step": step, **dict(zip(known, means.tolist(), strict=True))})
-
-
-def flatten_parameters(module: nn.Module, *, first: nn.Module) -> tuple[nn.Parameter, int]:
-    """Moves all parameters of the module, those of `first` in front, into one flat parameter that they become views of.
-
-    Clipping, the optimiser and the EMA then act on one tensor instead of a hundred small ones. Every view starts on a
-    64-byte boundary (padded with zeros). Returns the flat parameter, its gradient in place, and the length of the
-    front part.
-    """
-    ours = {id(parameter) for parameter in first.parameters()}
-    parameters = [*first.parameters(), *(parameter for parameter in module.parameters() if id(parameter) not in ours)]
-    lengths = [_padded(parameter.numel()) for parameter in parameters]
-    like = parameters[0]
-    flat = nn.Parameter(torch.zeros(sum(lengths), dtype=like.dtype, device=like.device))
-    flat.grad = torch.zeros_like(flat)
-    offset = 0
-    for parameter, length in zip(parameters, lengths, strict=True):
-        view = slice(offset, offset + parameter.numel())
-        flat.data[view] = parameter.detach().flatten()
-        parameter.data = flat.data[view].view_as(parameter)
-        parameter.grad = flat.grad[view].view_as(parameter)
-        offset += length
-    return flat, sum(lengths[: len(ours)])
-
-
-def _padded(length: int) -> int:
-    return -(-length // 16) * 16
-
-
-def make_optimiser(parameters: nn.Parameter, train: TrainSpec) -> torch.optim.Optimizer:
-    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[train.optimiser]([parameters], lr=train.lr, fused=True)
-
-
-def learning_rate(train: TrainSpec, step: int) -> float:
-    """The learning rate of a step: constant, or a half cosine from lr to min_lr over the training."""
-    if train.lr_schedule == "constant":
-        return train.lr
-    return train.min_lr + (train.lr - train.min_lr) * (1 + math.cos(math.pi * step / train.steps)) / 2

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -78,7 +77,6 @@ FILES = [
     ("data=folder data.name=../a data.path=@images data.size=8 data.cache=@cache", "data.name"),
     ("data=folder data.name=a data.path=@images data.size=8 data.cache=/proc/x", "data.cache: /proc/x"),
     ("data=folder data.name=a data.path=@images data.size=8 data.cache=3", "data.cache must be null or a path"),
-    ("data=folder data.name=a data.path=@images data.size=8 data.cache=@foreign", "data.cache"),
     ("data=folder data.name=a data.path=@images data.size=9 data.cache=@cache", "group_size must divide the 81"),
     ("data=folder data.name=a data.path=@images data.size=0", "data.size"),
     ("data=huggingface data.name=a data.path=@empty data.size=8", "data.path must be a data set that save_to_disk"),
@@ -137,7 +135,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "no_images" / "a.png").write_bytes(b"no image")
     (root / "broken_json" / "config.json").write_text("{")
     (root / "list_json" / "config.json").write_text("[1]")
-    (root / "pickled" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    (root / "pickled" / "config.json").write_text('{"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1}')
     (root / "pickled" / "diffusion_pytorch_model.bin").write_bytes(trap)
     (root / "colour" / "config.json").write_text('{"_class_name": "UNet2DModel", "in_channels": 3}')
     (root / "list_latents" / MANIFEST).write_text("[]")
@@ -145,11 +143,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_latents(root / "climbing_latents", shards=[{"name": "../file", "num_images": 1, "bytes": 1, "sha256": ""}])
     write_latents(root / "nan_latents")
     write_latents(root / "pickled_latents", trap)
-    spec = data.make_data({"source": "folder", "name": "a", "path": str(root / "images"), "size": 8})
-    prepared = root / "foreign" / f"{spec.identity()['files'][:16]}-8-None"
-    prepared.mkdir(parents=True)
-    with (prepared / "images.npy").open("wb") as file:
-        np.save(file, np.array([Trap(root / "sprung")], dtype=object), allow_pickle=True)
     (root / "broken.yaml").write_text("lambda_out: [")
     (root / "crossed.yaml").write_text("lambda_out: {kind: float, low: 3, high: 1}")
     (root / "nan.yaml").write_text("lambda_out: {kind: float, low: .nan, high: 1}")

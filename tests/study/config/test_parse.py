@@ -126,7 +126,7 @@ BAD += [
     ("evaluation.num_images=1000000000000000", "evaluation.num_images"),
     ("evaluation.sampler_steps=1001", "evaluation.sampler_steps"),
     ("evaluation.batch_size=1e10", "evaluation.batch_size"),
-    ("evaluation.noise_seed=-1", "evaluation.noise_seed"),
+    ("evaluation.noise_seeds=[-1]", "evaluation.noise_seeds"),
     ("evaluation.feature_extractor=[x]", "evaluation.feature_extractor"),
     ("evaluation.extractor_weights=3", "evaluation.extractor_weights"),
     ("evaluation=inception evaluation.extractor_weights=/nowhere.pt", "/nowhere.pt"),

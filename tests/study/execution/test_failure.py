@@ -46,6 +46,19 @@ def test_the_command_runs_the_member_alone(config: StudyConfig) -> None:
         assert alone.run_id == member.run_id
 
 
+def test_the_seed_of_a_teacher_and_what_it_is_cut_from_are_in_the_command() -> None:
+    half = "{name:half,teacher:unet_32,pruning:{how:diff_pruning,ratio:0.5},train:{steps:7}}"
+    quarter = f"{{name:quarter,teacher:{half},pruning:{{how:diff_pruning,ratio:0.5}}}}"
+    overrides = [f"teachers=[tiny_pruned_unet,{quarter}]", "teacher_seeds=[2,5]", "seeds=[0]", "methods=[out_kd]"]
+    overrides += ["student=diff_pruned", "student.teacher=unet_32"]
+    members = plan_members(study_config(compose("config", overrides)))
+    assert len({member.run_id for member in members}) == 4
+    command = shlex.join(["python", "-m", "study.sweep", *overrides])
+    for member in members:
+        (alone,) = members_of(command_alone(member, study_config(compose("config", overrides)), command))
+        assert alone.run_id == member.run_id
+
+
 def test_settings_that_a_search_chose_are_in_the_command(config: StudyConfig) -> None:
     command = "python -m study.sweep protocol=search study=other study_dir=somewhere"
     searching = study_config(compose("config", shlex.split(command)[3:]))

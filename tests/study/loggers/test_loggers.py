@@ -1,6 +1,7 @@
 """What loggers show is what the records say, beside a sweep or after it, once for every member."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -137,6 +138,16 @@ def test_every_member_is_shown_once_and_as_in_the_records(name: str, tmp_path: P
         assert results["fid"] == 40.5
     assert open_logger(name, "digits", tmp_path).written() == set(RUN_IDS)
     assert {path.name for path in tmp_path.iterdir()} == {"records", "loggers"}
+
+
+def test_an_agent_of_a_sweep_changes_no_run_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_PROJECT"):
+        monkeypatch.setenv(name, "other")
+    finish(tmp_path, "0123456789abcdef")
+    with exporting(["wandb"], "digits", tmp_path):
+        pass
+    assert set(shown_by_wandb(tmp_path / "loggers" / "wandb")) == {"0123456789abcdef"}  # and of this project
+    assert os.environ["WANDB_SWEEP_ID"] == "other"
 
 
 def test_a_logger_that_fails_is_left_out_and_said(

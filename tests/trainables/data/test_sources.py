@@ -15,12 +15,12 @@ from PIL import Image
 from storage import own_folder
 from study import latents as latents_command
 from trainables.data import load_data, make_data
-from trainables.data.prepare import fit
+from trainables.data.pixels import fit
 from trainables.data.streams import SeedStream
 from trainables.evaluation.evaluator import Evaluator
 from trainables.process import PIXEL
+from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec
 
 
 def picture(number: int, width: int = 20, height: int = 16) -> Image.Image:
@@ -59,9 +59,8 @@ def test_images_of_a_folder_come_in_order_of_their_names(folder: Path) -> None:
 
 def test_the_middle_is_cut_out_and_resized() -> None:
     image = picture(0, width=20, height=10)
-    assert fit(image, 10, None).tobytes() == image.crop((5, 0, 15, 10)).tobytes()
-    assert fit(image, 4, 4).tobytes() == image.crop((8, 3, 12, 7)).tobytes()
-    assert fit(image.convert("L"), 4, None).mode == "RGB"
+    assert fit(image, 10).tobytes() == image.crop((5, 0, 15, 10)).tobytes()
+    assert fit(image, 4, crop=4).tobytes() == image.crop((8, 3, 12, 7)).tobytes()
 
 
 def test_the_identity_is_the_content_and_not_the_place(folder: Path, tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_images_are_decoded_once_for_all_processes(folder: Path, monkeypatch: py
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("trainables.data.folder.decode", refuse)
+    monkeypatch.setattr("trainables.data.folder.read_image", refuse)
     assert torch.equal(of_folder(folder).load().images[torch.arange(4)], first)
 
 
@@ -109,6 +108,19 @@ def test_half_of_the_images_are_mirrored(folder: Path) -> None:
         ({"crop": -1}, "data.crop must be a whole number"),
         ({"flip": "yes"}, "data.flip must be true or false but got 'yes'"),
         ({"colour": 1}, "data has no key 'colour'; allowed: source, name, path, size"),
+        ({"path": None}, "data.path must be a path but got None"),
+        ({"crop": 4, "crop_box": [0, 0, 4, 4]}, "data.crop_box must be null or .* without data.crop but got"),
+        ({"crop_box": [0, 0, 4, 5]}, r"data.crop_box must be .* a square in pixels.* but got \[0, 0, 4, 5\]"),
+        (
+            {"crop_box": [0, 0, 17, 17]},
+            r"data.crop_box=\[0, 0, 17, 17\] must lie in every image, but .*a.png is 20 wide",
+        ),
+        ({"resampling": "cubic"}, "data.resampling must be one of bicubic, bilinear, .* but got 'cubic'"),
+        ({"background": [1, 2]}, r"data.background must be a grey or \[red, green, blue\]"),
+        ({"background": 256}, "data.background must be a whole number from 0 to 255 but got 256"),
+        ({"channels": 4}, "data.channels must be null, 1 or 3 but got 4"),
+        ({"partition": "nowhere.txt"}, "data.partition must be a file .* but there is no .*nowhere.txt"),
+        ({"partition": ["a.png", "z.png"]}, "data.partition: 1 of the 2 names of the list, z.png first, are not"),
     ],
 )
 def test_a_folder_that_cannot_be_is_refused(folder: Path, settings: dict[str, Any], message: str) -> None:

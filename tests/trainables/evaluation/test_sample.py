@@ -144,7 +144,7 @@ def test_a_float64_model_is_sampled_too() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sampler": "euler"}, r"evaluation\.sampler must be one of ddim, ddpm but got 'euler'"),
+        ({"sampler": "euler"}, r"evaluation\.sampler must be one of ddim, ddpm, pndm but got 'euler'"),
         ({"sampler_steps": 0}, r"evaluation\.sampler_steps must be 1 \.\. 1000, but got 0"),
         ({"sampler_steps": 1001}, r"evaluation\.sampler_steps must be 1 \.\. 1000, but got 1001"),
         ({"batch_size": 0}, "batch_size must be at least 1"),

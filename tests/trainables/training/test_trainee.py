@@ -21,8 +21,10 @@ from trainables.process import PIXEL
 from trainables.ranks import Ranks
 from trainables.seeds import derived_generator
 from trainables.specs import Member
+from trainables.training.adapted_student import feature_shapes
 from trainables.training.loop import train_members
-from trainables.training.trainee import Trainee, feature_shapes, flatten_parameters, learning_rate
+from trainables.training.optimiser import flatten_parameters, learning_rate
+from trainables.training.trainee import Trainee
 
 CPU = torch.device("cpu")
 
@@ -59,7 +61,8 @@ def train_plainly(one: Member, teacher: nn.Module) -> tuple[nn.Module, list[floa
     ).double()
     has_features = one.method.feature != "none"
     parameters = [*student.parameters(), *(adapters.parameters() if has_features else ())]
-    optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimiser](parameters, lr=spec.lr)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimiser]
+    optimiser = kind(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
     ema = copy.deepcopy(student)
     stream = SeedStream(
         Digits().load(),
@@ -84,11 +87,11 @@ def train_plainly(one: Member, teacher: nn.Module) -> tuple[nn.Module, list[floa
         ).loss
         optimiser.zero_grad()
         loss.backward()
-        norms.append(nn.utils.clip_grad_norm_(parameters, spec.max_grad_norm).item())
+        norms.append(nn.utils.clip_grad_norm_(student.parameters(), spec.max_grad_norm).item())
         if spec.lr_schedule == "cosine":
             optimiser.param_groups[0]["lr"] = spec.lr * 0.5 * (1 + math.cos(math.pi * step / spec.steps))
         optimiser.step()
-        decay = min(spec.ema_decay, (1 + step) / (10 + step))
+        decay = min(spec.ema_decay, (1 + step) / (10 + step)) if spec.ema_warmup else spec.ema_decay
         with torch.no_grad():
             for kept, current in zip(ema.parameters(), student.parameters(), strict=True):
                 kept.copy_(decay * kept + (1 - decay) * current)
@@ -99,10 +102,11 @@ def train_plainly(one: Member, teacher: nn.Module) -> tuple[nn.Module, list[floa
 @pytest.mark.parametrize(
     "recipe",
     [
-        {"optimiser": "adam", "lr_schedule": "constant", "max_grad_norm": 1.0, "ema_decay": 0.3},
+        {"optimiser": "adam", "max_grad_norm": 1.0, "ema_decay": 0.3},
         {"optimiser": "adamw", "lr_schedule": "cosine", "max_grad_norm": 1e6, "ema_decay": 0.9999},
+        {"optimiser": "adamw", "max_grad_norm": 1.0, "ema_decay": 0.9, "ema_warmup": False, "weight_decay": 0.5},
     ],
-    ids=lambda recipe: recipe["optimiser"],
+    ids=["adam", "adamw", "decayed"],
 )
 def test_training_equals_the_plain_recipe(method: str, recipe: dict) -> None:
     one = member(method, lambda_feat=1e-2, train=train_spec(steps=12, precision="float64", **recipe))

@@ -1,0 +1,43 @@
+"""Every experiment of the paper in miniature, without Ray: its teachers in the order of the plan, then its packs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study.config.command_line import compose, option_names
+from study.config.parse import study_config
+from study.directory.layout import folders
+from study.planning.members import plan_members, plan_packs, plan_teachers
+from trainables.data import data_shape
+from trainables.models import count
+from trainables.models.students import make_initial, student_size
+from trainables.models.teachers import find_teacher
+from trainables.specs import PrunedSpec
+from trainables.training.pack import MemberResult, run_pack
+from trainables.training.teachers import make_teacher
+
+
+@pytest.mark.parametrize("name", option_names("experiment"))
+def test_a_miniature_trains_all_its_members(name: str, tmp_path: Path) -> None:
+    config = study_config(
+        compose("config", [f"+experiment={name}", "scale=tiny", f"study_dir={tmp_path}", "seeds=[0]"])
+    )
+    shape, found, results = data_shape(config.data), folders(tmp_path), list[MemberResult]()
+    assert isinstance(config.student, PrunedSpec)
+    told = student_size(config.student, shape, found.initial)  # before anything is there
+    for spec in plan_teachers(config):
+        make_teacher(spec, config.evaluation, found)
+        teacher = find_teacher(spec, config.evaluation, found)
+        assert teacher is not None
+        assert teacher.size == count(spec.model, shape)
+    make_initial(config.student, found.teachers, found.initial)
+    assert student_size(config.student, shape, found.initial) == told
+    for pack in plan_packs(plan_members(config), None):
+        run_pack(pack.members, found, results.append)
+    assert {result.member.run_id for result in results} == {member.run_id for member in plan_members(config)}
+    for result in results:
+        assert result.trained.model is not None
+        assert sum(one.numel() for one in result.trained.model.parameters()) == told.params
+        assert result.evaluation is not None
+        assert np.isfinite(result.evaluation.metrics["fid"])

@@ -1,0 +1,62 @@
+"""A student with what its feature loss needs: the hooks, the pairs of modules, the adapters."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from trainables.data import DataShape
+from trainables.families import family_of, predict
+from trainables.losses.features import (
+    FEATURE_LOSSES,
+    Shapes,
+    feature_names,
+    make_adapters,
+    pair_up,
+    record_features,
+)
+from trainables.models import example_inputs
+from trainables.seeds import derived_generator
+
+
+class AdaptedStudent(nn.Module):
+    """The student and, where its method compares features, the adapters that map them to the teacher's channels.
+
+    teacher_features: shapes of the features of one image, by name of the teacher's module.
+    """
+
+    def __init__(self, student: nn.Module, feature: str, teacher_features: Shapes, shape: DataShape, seed: int) -> None:
+        super().__init__()
+        self.student = student
+        self.adapters = nn.ParameterList()
+        self.pairs: list[tuple[str, str]] = []  # names of the student's modules and the teacher's
+        if feature != "none":
+            self._features = record_features(student, feature_names(student, feature))
+            shapes = feature_shapes(student, shape, self._features)
+            self.pairs = pair_up(feature, shapes, teacher_features, family_of(student).pair)
+            if FEATURE_LOSSES[feature].adapted:
+                inputs, outputs = zip(
+                    *((shapes[one], teacher_features[other]) for one, other in self.pairs), strict=True
+                )
+                self.adapters = make_adapters(inputs, outputs, derived_generator(seed, "adapters"))
+
+    def forward(
+        self, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        output = predict(self.student, x_t, time, condition)
+        features = [self._features[one] for one, _ in self.pairs]
+        if self.pairs:
+            self._features.clear()
+        return output, features
+
+
+def feature_shapes(model: nn.Module, shape: DataShape, features: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    """Shapes of the features that one image leaves in the mapping of `record_features`."""
+    parameter = next(model.parameters())
+    was_training = model.training
+    with torch.no_grad():  # dropout would draw
+        predict(model.eval(), *example_inputs(shape, 1, parameter.device, parameter.dtype))
+    model.train(was_training)
+    shapes = {name: feature.shape for name, feature in features.items()}
+    features.clear()
+    return shapes
