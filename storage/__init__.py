@@ -9,16 +9,23 @@ Imports neither of the other packages; they all may import this one.
 """
 
 from storage.atomic import new_file, new_folder, remove_temporaries
-from storage.changes import create, free_bytes, made_folders, move, overwrite, remove_folder
+from storage.changes import create, free_bytes, full_disk, made_folders, move, overwrite, remove_folder, set_aside
 from storage.copies import cached, filled_folder, local_copy, made_once, own_folder, source
-from storage.location import filesystem, is_local, is_there, location, name_in_store, whole_folders
+from storage.location import location
+from storage.paths import filesystem, is_local, is_there, name_in_store, whole_folders
+from storage.seals import SEAL, check_files, digests, file_digest, read_sealed, seal, sealed
 
 __all__ = [
+    "SEAL",
     "cached",
+    "check_files",
     "create",
+    "digests",
+    "file_digest",
     "filesystem",
     "filled_folder",
     "free_bytes",
+    "full_disk",
     "is_local",
     "is_there",
     "local_copy",
@@ -31,8 +38,12 @@ __all__ = [
     "new_folder",
     "overwrite",
     "own_folder",
+    "read_sealed",
     "remove_folder",
     "remove_temporaries",
+    "seal",
+    "sealed",
+    "set_aside",
     "source",
     "whole_folders",
 ]

@@ -7,6 +7,7 @@ In an object store a file is one PUT, and a folder is filled on the local disk a
 
 import io
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -15,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.location import WHOLE, filesystem, is_local, is_there, name_in_store
+from storage.paths import WHOLE, filesystem, is_local, is_there, name_in_store
 
-_TEMPORARY = ".*.tmp"
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp\Z")
 
 
 @contextmanager
@@ -81,10 +82,12 @@ def upload(local: Path, path: Path, *, last: str) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what killed writers left in a folder; for when nobody writes there."""
-    if not is_local(folder):
+    """Removes what killed writers left in a folder, by its name; links are not followed. For when no other writes."""
+    if not is_local(folder) or folder.is_symlink() or not folder.is_dir():
         return  # what a killed writer had uploaded of a folder is overwritten by the next
-    for path in folder.glob(_TEMPORARY):
+    for path in folder.iterdir():
+        if not _TEMPORARY.match(path.name) or path.is_symlink():
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -1,11 +1,16 @@
 """What else is done to files and folders, where a file system and an object store differ."""
 
+import errno
 import os
 import shutil
+import sys
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
-from storage.location import filesystem, is_local, name_in_store
+from storage.paths import filesystem, is_local, name_in_store
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def made_folders(path: Path) -> list[Path]:
@@ -25,6 +30,8 @@ def create(path: Path, content: bytes) -> None:
     try:
         with path.open("xb") as file:
             _write(file.fileno(), content)
+    except FileExistsError:
+        raise
     except OSError:
         path.unlink(missing_ok=True)
         raise
@@ -51,7 +58,12 @@ def move(path: Path, target: Path) -> None:
     """Moves a file or folder to where nothing is. Raises FileNotFoundError where it is not there."""
     if is_local(path):
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
+        try:
+            path.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.move(path, target)  # where a folder of the study is a link to another file system
         return
     store, start = filesystem(path), name_in_store(path)
     found = store.find(start)
@@ -60,6 +72,22 @@ def move(path: Path, target: Path) -> None:
     for name in found:
         store.cp_file(name, name_in_store(target) + name.removeprefix(start))
     store.rm(found)
+
+
+def set_aside(path: Path, root: Path, reason: str) -> None:
+    """Moves a damaged file or folder below `root` to the same name under <root>/damaged/, and says so on stderr.
+
+    What is gone already is no error.
+    """
+    wanted = root.absolute() / "damaged" / str(path.absolute().relative_to(root.absolute()))
+    names = (wanted.with_name(f"{wanted.name}.{number}" if number else wanted.name) for number in count())
+    target = next(name for name in names if not name.exists())
+    try:
+        move(path, target)
+    except FileNotFoundError:
+        return
+    said = " ".join(reason.split())
+    print(f"damaged, moved to {target}; made again when a member needs it: {said}", file=sys.stderr, flush=True)
 
 
 def remove_folder(path: Path) -> None:
@@ -71,6 +99,11 @@ def remove_folder(path: Path) -> None:
         store = filesystem(path)
         if found := store.find(name_in_store(path)):
             store.rm(found)
+
+
+def full_disk(error: BaseException) -> bool:
+    """Whether an error, here or in a worker whose traceback it holds, says that there is no room or quota left."""
+    return any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in _NO_SPACE)
 
 
 def free_bytes(path: Path) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.atomic import new_folder, upload
-from storage.location import filesystem, is_local, name_in_store
+from storage.paths import filesystem, is_local, name_in_store
 
 
 def source(path: Path) -> Path | BinaryIO:

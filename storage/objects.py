@@ -17,7 +17,7 @@ from obstore.fsspec import FsspecStore
 from upath.implementations.cloud import CloudPath
 from upath.registry import register_implementation
 
-from storage.location import SCHEMES
+from storage.paths import SCHEMES
 
 
 def _raising_os_errors(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -1,6 +1,6 @@
 """python -m study.latents data=... vae=<folder> out=<folder>: encodes a data set once, for data=latents.
 
-Run again, it goes on after the last whole shard. The latents are the means of the autoencoder's posterior.
+Run again, it goes on after the last whole shard. Means and variances of the autoencoder's posterior are kept.
 """
 
 from __future__ import annotations
@@ -12,8 +12,21 @@ from study.config.command_line import compose, entry_point, plain
 from trainables.checks import check_keys, mapping, require_choice, require_text, require_whole
 from trainables.data import load_data, make_data
 from trainables.data.encode_latents import check_shards, encode_shards, load_text_encoder, load_vae
+from trainables.data.latents import PROMPTS
 
-_KEYS = ["data", "vae", "out", "text_encoder", "tokenizer", "prompts", "shard_size", "batch_size", "device", "check"]
+_KEYS = [
+    "data",
+    "vae",
+    "out",
+    "text_encoder",
+    "tokenizer",
+    "prompts",
+    *PROMPTS,
+    "shard_size",
+    "batch_size",
+    "device",
+    "check",
+]
 
 
 def main(argv: list[str]) -> int:

@@ -3,30 +3,88 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
 
 from analysis.records.rows import compact_runs
 from analysis.report.write import write_report
+from analysis.results.settings import ReportSettings
 from storage import location
-from study.config.command_line import compose, entry_point
+from study.config.command_line import compose, entry_point, one_line
 
 
 def main(argv: list[str]) -> int:
     """Writes the report that the Hydra overrides in argv ask for and prints its table and its path."""
-    config = compose("report", argv)
-    if config.study_dir is None and config.published is None:
+    config: Any = OmegaConf.to_container(compose("report", argv), resolve=True)
+    if config["study_dir"] is None and config["published"] is None:
         raise ValueError("study_dir or published must be given: study_dir=<a study's directory> or published=table6")
-    if config.report_dir is None and config.study_dir is None:
+    if config["report_dir"] is None and config["study_dir"] is None:
         raise ValueError("report_dir must be given where there is no study_dir to put the report into")
-    study_dirs = [location("study_dir", str(path)) for path in (config.study_dir, *config.compare) if path is not None]
-    report_dir = location("report_dir", str(config.report_dir)) if config.report_dir else study_dirs[0] / "report"
-    if config.compact:
+    places = [config["study_dir"], *_compare(config["compare"])]
+    study_dirs = [location("study_dir", str(path)) for path in places if path is not None]
+    report_dir = location("report_dir", str(config["report_dir"])) if config["report_dir"] else study_dirs[0] / "report"
+    if config["compact"]:
         for study_dir in study_dirs:
             compact_runs(study_dir)
-    command = shlex.join(["python", "-m", "study.report", *argv])
-    report = write_report(study_dirs, report_dir, published=config.published, seed=config.seed, command=command)
+    sweep, stored = _stored(study_dirs[0]) if study_dirs else (None, {})
+    report = write_report(
+        study_dirs,
+        report_dir,
+        published=config["published"],
+        seed=config["seed"],
+        settings=_settings(config["report"], stored),
+        where=_where(config["where"]),
+        command=shlex.join(["python", "-m", "study.report", *argv]),
+        sweep=sweep,
+    )
     print(report.text)
     print(f"report: {report.index}")
     return 0
+
+
+def _compare(value: Any) -> list[Any]:
+    """A list of directories, or one alone."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise ValueError(f"compare must be a study's directory or a list of them but got {value!r}")
+    return value
+
+
+def _where(value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"where must be null or keys with values, where={{key:value}}, but got {value!r}")
+    return value or {}
+
+
+def _settings(asked: Any, stored: Mapping[str, Any]) -> ReportSettings:
+    """What was asked for on the command line, else what the study declared."""
+    if not isinstance(asked, dict):
+        raise ValueError(f"report must be a mapping of keys to values but got {asked!r}")
+    given = {key: value for key, value in asked.items() if value is not None}
+    try:
+        return ReportSettings(**{**stored, **given})
+    except TypeError as error:
+        raise ValueError(f"report has a key that it does not know: {', '.join({*stored} - {*asked})}") from error
+
+
+def _stored(study_dir: Path) -> tuple[str | None, dict[str, Any]]:
+    """The command that ran the sweep, and what it declared for the report; both are in study.yaml."""
+    path = study_dir / "study.yaml"
+    if not path.is_file():
+        return None, {}
+    try:
+        text = path.read_text()
+        content = yaml.safe_load(text)
+        declared = content.get("report") or {}
+        first = text.partition("\n")[0]
+        return (first[2:] if first.startswith("# python -m study.sweep") else None), dict(declared)
+    except (OSError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 if __name__ == "__main__":

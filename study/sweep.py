@@ -15,8 +15,8 @@ def main(argv: list[str]) -> int:
 
     Exit code 0 done, 1 failed, 3 its budget is spent, 130 interrupted.
     """
+    from storage import full_disk
     from study import run
-    from study.costs.disk import full_disk
 
     cfg = compose("config", argv)
     command = shlex.join(["python", "-m", "study.sweep", *argv])

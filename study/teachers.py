@@ -10,7 +10,7 @@ def main(argv: list[str]) -> int:
     from study.config.parse import study_config
     from study.directory.layout import folders
     from study.directory.lease import lease
-    from study.directory.repair import set_aside_damaged
+    from study.directory.repair import is_damaged, set_aside_damaged
     from study.execution.cluster import connected
     from study.execution.teachers import make_teachers, missing_teachers
     from study.planning.members import plan_teachers
@@ -18,10 +18,11 @@ def main(argv: list[str]) -> int:
 
     config = study_config(compose("config", argv))
     with lease(config.study_dir):
-        set_aside_damaged(config.study_dir)
-        if missing := missing_teachers(config):
+        missing = missing_teachers(config)
+        if missing or is_damaged(config.study_dir):
             with connected(config.cluster):
-                make_teachers(config, missing)
+                set_aside_damaged(config.study_dir)  # not before every check has passed
+                make_teachers(config, missing_teachers(config))
     where = folders(config.study_dir)
     for spec in plan_teachers(config):
         teacher = find_teacher(spec, config.evaluation, where)

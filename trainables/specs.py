@@ -33,7 +33,16 @@ def content_id(identity: Mapping[str, Any]) -> str:
 
 
 def canonical_json(identity: Mapping[str, Any]) -> str:
-    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """JSON in which equal values have equal text: 1 and 1.0 are one number."""
+    return json.dumps(_one_text_a_number(identity), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _one_text_a_number(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _one_text_a_number(item) for key, item in value.items()}
+    return [_one_text_a_number(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _values(spec: Any, *, left_out: Sequence[str]) -> dict[str, Any]:

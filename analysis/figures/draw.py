@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
+from analysis.figures.components import components_figure
 from analysis.figures.cost import cost_figure
 from analysis.figures.curves import curve_figure
 from analysis.figures.errors import error_figure
+from analysis.figures.exceedance import exceedance_figure
+from analysis.figures.forest import forest_figure
 from analysis.figures.gallery import error_maps, run_ids_with
 from analysis.figures.searches import best_so_far_figure, pareto_figure
 from analysis.figures.settings import SETTINGS, settings_figure
@@ -20,9 +24,26 @@ from analysis.figures.trends import trend_figure
 from analysis.records.cells import Cell, teachers_of
 from analysis.records.rows import curves_dir, read_curve
 from analysis.results.compute import Results, records_of, rows_of
-from analysis.statistics.tries import MAX_METHODS, best_methods
 
 MAX_CURVES = 5  # members a method
+MAX_METHODS = 10  # in one figure
+_STABILITY = (
+    "Mean FID ± std with every single try, and the std with its 95% interval, against the size of the teacher (×: "
+    "capacity gap). Lower is better; a lucky run is one low dot, a stable method is a flat, low line."
+)
+_FOREST = (
+    "The declared comparisons over all teachers: the primary pair, then every other method against the baseline, with "
+    "95% intervals that hold at once for all but the primary pair. Filled: supported."
+)
+_EXCEEDANCE = (
+    "How often a FID above x comes out, over the common seeds: lower and further left is better, a long tail to the "
+    "right is what collapse looks like. No threshold is needed."
+)
+_TRENDS = (
+    "What one doubling of the capacity gap does to the mean and to the std of each method, teachers as units, with 95% "
+    "intervals, cut off at three times the slopes; small marks: the slope without each teacher. Shown only, not tested."
+)
+_COMPONENTS = "What the variance of a FID is made of, in percent; the std that it makes in FID points."
 
 
 @dataclass(frozen=True)
@@ -38,20 +59,7 @@ def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
     found: dict[str, Drawing] = {}
     results = _best_only(results)
     with style_context():
-        if results.entries:
-            figure, titles = stability_figure(results.entries)
-            found["stability"] = Drawing(
-                save_figure(figure, folder, "stability", titles),
-                "Mean FID ± std with every single try, and the std with its 95% interval, against the size of the "
-                "teacher (×: capacity gap). Lower is better; a lucky run is one low dot, a stable method is a flat, "
-                "low line.",
-            )
-        gap = [trend for trend in results.trends if trend.axis == "capacity gap"]
-        if gap:
-            found["trends"] = Drawing(
-                save_figure(trend_figure(gap, results.methods), folder, "trends"),
-                "What one doubling of the capacity gap does to the mean and to the std of each method; 95% intervals.",
-            )
+        _draw_comparison(results, folder, found)
         costs = cost_figure(results.entries, results.methods)
         if costs:
             found["cost"] = Drawing(
@@ -64,15 +72,37 @@ def draw_figures(results: Results, folder: Path) -> dict[str, Drawing]:
     return found
 
 
+def _draw_comparison(results: Results, folder: Path, found: dict[str, Drawing]) -> None:
+    """Stability, effects, curves, trends and components, all of the compared tries."""
+    if results.entries:
+        figure, titles = stability_figure(results.entries)
+        found["stability"] = Drawing(save_figure(figure, folder, "stability", titles), _STABILITY)
+    for kind in ("mean", "spread"):
+        forest = forest_figure(results.family.hypotheses, kind) if results.family else None
+        if forest is not None:
+            found[f"forest_{kind}"] = Drawing(save_figure(forest, folder, f"forest_{kind}"), _FOREST)
+    curves = exceedance_figure(results.tries, results.methods) if results.tries else None
+    if curves is not None:
+        found["exceedance"] = Drawing(save_figure(curves, folder, "exceedance"), _EXCEEDANCE)
+    gap = [trend for trend in results.trends if trend.axis == "capacity gap"]
+    if gap:
+        found["trends"] = Drawing(save_figure(trend_figure(gap, results.methods), folder, "trends"), _TRENDS)
+    parts = components_figure(results.components)
+    if parts is not None:
+        found["components"] = Drawing(save_figure(parts, folder, "components"), _COMPONENTS)
+
+
 def _best_only(results: Results) -> Results:
     """The results of the MAX_METHODS best methods, where there are more than a figure can show."""
     if len(results.methods) <= MAX_METHODS:
         return results
-    cells = [cell for cell, _ in results.entries]
-    best = best_methods(cells)[:MAX_METHODS]
+    means = {
+        method: float(np.mean([summary.fid_mean for cell, summary in results.entries if cell.method == method]))
+        for method in {cell.method for cell, _ in results.entries}
+    }
+    best = sorted(means, key=lambda method: (np.isnan(means[method]), means[method], method))[:MAX_METHODS]
     return replace(
         results,
-        methods=[method for method in results.methods if method in best],
         entries=[entry for entry in results.entries if entry[0].method in best],
         trends=[trend for trend in results.trends if trend.method in best],
     )
@@ -81,7 +111,7 @@ def _best_only(results: Results) -> Results:
 def _draw_settings(results: Results, folder: Path, found: dict[str, Drawing]) -> None:
     columns = ["run_id", "method", "fid", *SETTINGS]
     for name, phases, caption in (
-        ("group_size", ("grid", "ablation"), "FID against the settings that the grid and the ablation varied."),
+        ("group_size", ("grid",), "FID against the settings that the grid varied."),
         ("search", ("search",), "FID of every searched member against its settings."),
     ):
         rows = records_of(rows_of(results.runs, phases), columns)

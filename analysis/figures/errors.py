@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from analysis.figures.style import new_figure
 from analysis.records.cells import FloatArray
@@ -61,27 +62,31 @@ def error_figure(maps: Mapping[str, ErrorMaps]) -> Figure | None:
     columns = min([MAX_TIMESTEPS, *(len(one.timesteps) for one in maps.values())])
     figure, _ = new_figure(0, inches=(4.8, 1.0))
     figure.set_size_inches(4.8, 1.25 * len(rows) + 0.4)
-    highest = max(float(np.quantile(one.squared_error, 0.99)) for one in maps.values())
+    known = [one.squared_error[np.isfinite(one.squared_error)] for one in maps.values()]
+    highest = max((float(np.quantile(part, 0.99)) for part in known if len(part)), default=1.0)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for (name, one, kind), axes in zip(rows, grid, strict=True):
         for place, step in zip(axes, _spread(len(one.timesteps), columns), strict=True):
             if kind == "error":
-                place.imshow(one.squared_error[step], cmap="viridis", vmin=0, vmax=highest or 1.0)
+                image = place.imshow(one.squared_error[step], cmap="viridis", vmin=0, vmax=highest or 1.0)
                 place.set_title(f"t = {one.timesteps[step]}", fontsize=8)
             else:
-                _groups(place, one, step)
+                image = _groups(place, one, step)
             place.set_axis_off()
+        bar = figure.colorbar(image, ax=list(axes), pad=0.01, fraction=0.05)
+        bar.ax.tick_params(labelsize=6.5)
+        bar.set_label("squared error" if kind == "error" else "group", fontsize=7)
         label = name if kind == "error" else "its groups"
         axes[0].text(-0.08, 0.5, label, rotation=90, va="center", ha="right", fontsize=7.5, transform=axes[0].transAxes)
     return figure
 
 
-def _groups(axes: Axes, maps: ErrorMaps, step: int) -> None:
+def _groups(axes: Axes, maps: ErrorMaps, step: int) -> AxesImage:
     """The groups as colours (dark: smallest error) over the example image in grey."""
     assert maps.place_group is not None
     if maps.example is not None:
         axes.imshow(maps.example, cmap="gray")
-    axes.imshow(maps.place_group[step], cmap="cividis", alpha=0.6)
+    return axes.imshow(maps.place_group[step], cmap="cividis", alpha=0.6)
 
 
 def _spread(count: int, columns: int) -> list[int]:

@@ -19,12 +19,25 @@ MAX_POINTS = 400  # beyond this, single tries are left out of the picture
 
 
 def stability_figure(entries: Sequence[Entry]) -> tuple[Figure, dict[str, str]]:
-    """Two panels over teacher_params: mean +- std with every try, std with its interval; and the hover texts."""
+    """Two panels over teacher_params: mean +- std with every try, std with its interval; and the hover texts.
+
+    With one size of teacher there is no gap to draw: the panels are over the methods. FIDs that are not finite are not
+    drawn.
+    """
     figure, (top, bottom) = new_figure(2)
     titles: dict[str, str] = {}
     methods = methods_of([cell for cell, _ in entries])
     styles = method_style(methods)
     show_tries = sum(len(cell.fid) for cell, _ in entries) <= MAX_POINTS
+    if len({cell.teacher_params for cell, _ in entries if cell.teacher is not None}) < 2:
+        for place, entry in enumerate(entries):
+            style = {**styles[entry[0].method], "linestyle": ""}
+            _mean_line(top, np.array([float(place)]), [entry], style)
+            _std_line(bottom, np.array([float(place)]), [entry], style)
+            if show_tries:
+                titles.update(_tries(top, np.array([place + 0.25]), [entry], style, place))
+        _method_axes(top, bottom, entries)
+        return figure, titles
     for place, method in enumerate(methods):
         series = [entry for entry in entries if entry[0].method == method and entry[0].teacher is not None]
         if not series:
@@ -41,16 +54,16 @@ def stability_figure(entries: Sequence[Entry]) -> tuple[Figure, dict[str, str]]:
 
 
 def _mean_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
-    means = np.array([summary.fid_mean for _, summary in series])
-    stds = np.nan_to_num(np.array([summary.fid_std for _, summary in series]))
+    means = _finite([summary.fid_mean for _, summary in series])
+    stds = np.nan_to_num(_finite([summary.fid_std for _, summary in series]))
     axes.errorbar(
         sizes, means, yerr=stds, capsize=2.5, elinewidth=1, markersize=5.5, label=series[0][0].method, **style
     )
 
 
 def _std_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
-    stds = np.array([summary.fid_std for _, summary in series])
-    bounds = np.array([summary.fid_std_interval for _, summary in series])
+    stds = _finite([summary.fid_std for _, summary in series])
+    bounds = _finite([summary.fid_std_interval for _, summary in series])
     errors = np.abs(bounds.T - stds)
     axes.errorbar(sizes, stds, yerr=np.nan_to_num(errors), capsize=3, markersize=5, elinewidth=0.9, **style)
 
@@ -59,7 +72,7 @@ def _tries(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[s
     titles = {}
     for column, (size, (cell, _)) in enumerate(zip(sizes, series, strict=True)):
         for seed, fid, collapsed in zip(cell.seeds, cell.fid, cell.collapsed, strict=True):
-            if np.isnan(fid):
+            if not np.isfinite(fid):
                 continue
             gid = f"try-{place}-{column}-{seed}"
             note = ", collapsed" if collapsed else ""
@@ -71,10 +84,14 @@ def _tries(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[s
 
 def _reference(top: Axes, bottom: Axes, series: Sequence[Entry]) -> None:
     for cell, summary in series:
+        if not np.isfinite(summary.fid_mean):
+            continue
         label = f"{cell.method} ({NO_TEACHER})"
+        spread = float(np.nan_to_num(_finite([summary.fid_std]))[0])
         top.axhline(summary.fid_mean, color=REFERENCE, linestyle="--", linewidth=1.3, label=label)
-        top.axhspan(summary.fid_mean - summary.fid_std, summary.fid_mean + summary.fid_std, color=REFERENCE, alpha=0.12)
-        bottom.axhline(summary.fid_std, color=REFERENCE, linestyle="--", linewidth=1.3)
+        top.axhspan(summary.fid_mean - spread, summary.fid_mean + spread, color=REFERENCE, alpha=0.12)
+        if spread > 0:
+            bottom.axhline(spread, color=REFERENCE, linestyle="--", linewidth=1.3)
 
 
 def _axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
@@ -87,17 +104,36 @@ def _axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
             axes.xaxis.set_major_locator(FixedLocator(ticks))
             axes.set_xticklabels([f"{count_text(size)}\n×{sizes[size].capacity_gap:.3g}" for size in ticks])
         axes.set_xlabel("teacher parameters and capacity gap")
-    means = np.array([summary.fid_mean for _, summary in entries])
+    _value_axes(top, bottom, entries)
+
+
+def _method_axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
+    for axes in (top, bottom):
+        axes.set_xticks(range(len(entries)), [cell.method for cell, _ in entries], rotation=30, ha="right")
+        axes.grid(axis="x", visible=False)
+    _value_axes(top, bottom, entries)
+
+
+def _value_axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
+    """Logarithmic where values differ by more than a factor of 8 and none is zero."""
+    tries = np.concatenate([cell.fid for cell, _ in entries])
     stds = np.array([summary.fid_std for _, summary in entries])
-    for axes, values in ((top, means), (bottom, stds)):
-        known = values[np.isfinite(values) & (values > 0)]
-        if len(known) > 1 and known.max() / known.min() > 8:
+    for axes, values in ((top, tries), (bottom, stds)):
+        known = values[np.isfinite(values)]
+        if len(known) > 1 and known.min() > 0 and known.max() / known.min() > 8:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(FuncFormatter(_minor_label))
     top.set_ylabel("FID, mean ± std and every try")
     bottom.set_ylabel("std of FID, 95% interval")
-    top.figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    handles, labels = top.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    top.figure.legend(list(unique.values()), list(unique), loc="outside upper center", ncols=2)
+
+
+def _finite(values: Sequence[float] | Sequence[tuple[float, float]]) -> np.ndarray:
+    found = np.array(values, dtype=np.float64)
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _minor_label(value: float, _: int) -> str:

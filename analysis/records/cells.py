@@ -1,42 +1,48 @@
-"""Groups the rows of a study into cells: one teacher, one method with its settings, many seeds."""
+"""Groups the rows of a study into cells: everything that makes a member but its seed.
+
+Two rows share a cell when their `member` (the JSON that run_id hashes) differs in nothing but the seed. Labels show
+exactly the settings in which the cells of a method differ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-FloatArray = npt.NDArray[np.float64]
+from analysis.records.rows import outcome
 
-# Rows that differ in one of these are different variants of a method, and never share a cell.
-SETTINGS = (
-    *("data", "student", "output", "feature", "group_size", "coarse_norm", "gate", "reduction"),
-    *("lambda_diff", "lambda_out", "lambda_feat"),
-    *("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision"),
-)
+FloatArray = npt.NDArray[np.float64]
 _COLUMNS = [
-    *("run_id", "phase", "status", "teacher", "teacher_id", "teacher_params", "teacher_macs", "teacher_fid"),
-    *("student_params", "student_macs", "capacity_gap", "method", *SETTINGS),
-    *("seed", "fid", "student_teacher_distance", "device_seconds"),
+    *("run_id", "phase", "status", "member", "teacher", "teacher_id", "teacher_seed", "teacher_params"),
+    *("teacher_macs", "teacher_fid", "student_params", "student_macs", "capacity_gap", "method", "seed"),
+    *("fid", "kid", "precision_", "recall", "fid_by_noise_seed", "student_teacher_distance", "device_seconds"),
 ]
 _SHORT = {"group_size": "K", "batch_size": "batch", "coarse_norm": "norm"}
+_BY_TEACHER = ("assistant", "student.pruned_from")  # ids of models that are made anew from each teacher
+_NOT_SETTINGS = ("seed", "teacher", "method.name")
 NO_TEACHER = "no teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The finished members of one teacher and one method with fixed settings. Arrays: one element a member, by seed.
+    """The finished members that differ in their seed only. Arrays: one element a member, by ascending seed.
 
-    `fid` is NaN where a member diverged (it has no FID); `collapsed` is true for collapsed and diverged members.
-    `teacher` and the numbers of the teacher are None for a method that has no teacher.
+    `fid` is NaN where a member diverged (it has no FID); `collapsed` is true for members whose FID is above the
+    report's threshold and for diverged ones. `teacher` and the numbers of the teacher are None for a method that has no
+    teacher.
     """
 
     phase: str
     teacher: str | None
+    teacher_id: str | None
+    teacher_seed: int | None
     teacher_params: int | None
     teacher_macs: int | None
     teacher_fid: float | None
@@ -44,36 +50,91 @@ class Cell:
     student_params: int
     student_macs: int
     method: str  # the label: the method's name, with the settings that tell its variants apart
-    settings: tuple[tuple[str, Any], ...]
+    name: str  # the method's name alone
+    member: Mapping[str, Any]  # what makes a member, by dotted key, e.g. train.lr; without the seed
     run_ids: tuple[str, ...]
     seeds: npt.NDArray[np.int64]
     fid: FloatArray
+    fid_by_noise_seed: FloatArray  # (n, noise seeds) FIDs of the same student; one column where there is one
+    kid: FloatArray  # NaN where it was not measured, as are the next four
+    precision: FloatArray
+    recall: FloatArray
+    distance: FloatArray  # student-teacher output distance
+    device_seconds: FloatArray
     collapsed: npt.NDArray[np.bool_]
     diverged: npt.NDArray[np.bool_]
-    distance: FloatArray  # student-teacher output distance, NaN where it was not measured
-    device_seconds: FloatArray  # NaN where it was not measured
 
     @property
     def teacher_name(self) -> str:
         return NO_TEACHER if self.teacher is None else self.teacher
 
 
-def group_cells(runs: pa.Table, *, study: str | None = None) -> list[Cell]:
+def group_cells(runs: pa.Table, *, study: str | None = None, collapse_fid: float | None = None) -> list[Cell]:
     """The cells of the rows `runs` (RUN_SCHEMA), by ascending teacher size and then method; no row is left out.
 
     `study`, when given, is put before every method's label, so that cells of several studies can stand side by side.
+    A member with a FID above `collapse_fid` has collapsed; None: no threshold. Raises ValueError where a seed is twice
+    in a cell.
     """
     rows = runs.select(_COLUMNS).to_pydict()
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    keys = ["phase", "teacher", "teacher_id", "teacher_params", "student_params", "method", *SETTINGS]
-    for index, key in enumerate(zip(*(rows[name] for name in keys), strict=True)):
-        groups.setdefault(key, []).append(index)
-    cells = []
-    teachers = _teacher_labels(rows)
-    for key, label in zip(groups, _labels(keys, list(groups)), strict=True):
-        prefix = f"{study}: " if study else ""
-        cells.append(_cell(rows, groups[key], method=prefix + label, teachers=teachers))
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, (phase, text) in enumerate(zip(rows["phase"], rows["member"], strict=True)):
+        member = json.loads(text)
+        member.pop("seed", None)
+        groups.setdefault((phase, json.dumps(member, sort_keys=True)), []).append(index)
+    kinds = [Kind.of(phase, rows["method"][indices[0]], json.loads(text)) for (phase, text), indices in groups.items()]
+    known = zip(rows["teacher"], rows["teacher_seed"], strict=True)
+    teachers = teacher_labels(dict(zip(rows["teacher_id"], known, strict=True)))
+    prefix = f"{study}: " if study else ""
+    cells = [
+        _cell(rows, indices, kind, method=prefix + label, teachers=teachers, collapse_fid=collapse_fid)
+        for indices, kind, label in zip(groups.values(), kinds, labels(kinds), strict=True)
+    ]
     return sorted(cells, key=_order)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the members of a cell have in common: phase, the method's name, and the flat member without its seed."""
+
+    phase: str
+    name: str
+    member: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, phase: str, name: str, member: Mapping[str, Any]) -> Kind:
+        return cls(phase, name, {key: value for key, value in flat(member) if key != "seed"})
+
+    @property
+    def teacher_id(self) -> Any:
+        return self.member.get("teacher")
+
+
+def labels(kinds: Sequence[Kind]) -> list[str]:
+    """A label for each kind: the method's name, then the settings in which the kinds of that method differ.
+
+    Tuned settings (phase confirm) are called so and differ from teacher to teacher: they are only told apart where one
+    teacher has several, as are the ids of students and assistants that are made from each teacher.
+    """
+    anywhere = _varying(kinds, lambda kind: (kind.phase == "confirm", kind.name))
+    at_teacher = _varying(kinds, lambda kind: (kind.phase == "confirm", kind.name, kind.teacher_id))
+    found = []
+    for kind in kinds:
+        tuned = kind.phase == "confirm"
+        own = at_teacher[tuned, kind.name, kind.teacher_id]
+        shown = own if tuned else sorted({*own, *(anywhere[tuned, kind.name] - {*_BY_TEACHER})})
+        texts = [_setting_text(key, kind.member.get(key)) for key in sorted(shown)]
+        found.append(" ".join([kind.name, *(["(tuned)"] if tuned else []), *texts]))
+    return found
+
+
+def flat(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
+    """The values of nested mappings by dotted key; anything else, lists too, is one value."""
+    if not isinstance(value, Mapping):
+        yield key, value
+        return
+    for name, item in value.items():
+        yield from flat(item, f"{key}.{name}" if key else str(name))
 
 
 def methods_of(cells: Sequence[Cell]) -> list[str]:
@@ -95,76 +156,86 @@ def _order(cell: Cell) -> tuple[Any, ...]:
     return (cell.teacher is not None, cell.teacher_params or 0, cell.teacher or "", cell.method, cell.phase)
 
 
-def _teacher_labels(rows: dict[str, list[Any]]) -> dict[tuple[Any, Any], str | None]:
-    """Teacher's name by (name, id): with the start of its id where two teachers bear one name."""
-    pairs = set(zip(rows["teacher"], rows["teacher_id"], strict=True))
-    names = [name for name, _ in pairs]
-    return {(name, tag): name if names.count(name) == 1 or name is None else f"{name} ({tag})" for name, tag in pairs}
+def _varying(kinds: Sequence[Kind], alike: Any) -> dict[tuple[Any, ...], set[str]]:
+    """The keys in which kinds differ, for every group of kinds that have the same `alike`."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for kind in kinds:
+        groups.setdefault(alike(kind), []).append(kind.member)
+    found = {}
+    for group, members in groups.items():
+        keys = {key for member in members for key in member} - {*_NOT_SETTINGS}
+        found[group] = {key for key in keys if len({json.dumps(one.get(key)) for one in members}) > 1}
+    return found
 
 
-def _labels(keys: Sequence[str], groups: Sequence[tuple[Any, ...]]) -> list[str]:
-    """A label per group: the method's name, then the settings in which the groups of that method differ.
+def teacher_labels(known: Mapping[str | None, tuple[str | None, int | None]]) -> dict[str | None, str | None]:
+    """Name by id of the teachers `known` (id to name and seed).
 
-    Tuned settings (phase confirm) are called so and differ from teacher to teacher: they are only told apart where one
-    teacher has several.
+    With its seed, or else the start of its id, where several teachers bear one name.
     """
-    settings = [dict(zip(keys, group, strict=True)) for group in groups]
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in settings:
-        alike.setdefault(_alike(row), []).append(row)
-    varying = {
-        key: [name for name in SETTINGS if len({variant[name] for variant in variants}) > 1]
-        for key, variants in alike.items()
-    }
-    return [
-        " ".join(
-            [
-                row["method"],
-                *(["(tuned)"] if row["phase"] == "confirm" else []),
-                *(_setting_text(name, row[name]) for name in varying[_alike(row)]),
-            ]
-        )
-        for row in settings
-    ]
-
-
-def _alike(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Groups that agree in this are told apart by the settings in which they differ."""
-    tuned = row["phase"] == "confirm"
-    return row["method"], row["phase"], (row["teacher"], row["teacher_id"]) if tuned else None
+    found: dict[str | None, str | None] = {}
+    for tag, (name, seed) in known.items():
+        namesakes = [other for other, (label, _) in known.items() if label == name]
+        seeds = {known[other][1] for other in namesakes} - {None}
+        if name is None or len(namesakes) == 1:
+            found[tag] = name
+        else:
+            found[tag] = f"{name} (seed {seed})" if len(seeds) == len(namesakes) else f"{name} ({str(tag)[:8]})"
+    return found
 
 
 def _setting_text(key: str, value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{_SHORT.get(key, key)}={text}"
+    name = key.split(".", 1)[1] if key.startswith(("method.", "train.")) else key
+    text = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    return f"{_SHORT.get(name, name)}={text}"
 
 
 def _cell(
-    rows: dict[str, list[Any]], indices: list[int], *, method: str, teachers: dict[tuple[Any, Any], str | None]
-) -> Cell:
-    indices = sorted(indices, key=lambda index: (rows["seed"][index], rows["run_id"][index]))
+    rows: dict[str, list[Any]], indices: list[int], kind: Kind, *, method: str,
+    teachers: dict[str | None, str | None], collapse_fid: float | None,
+) -> Cell:  # fmt: skip
+    indices = sorted(indices, key=lambda index: rows["seed"][index])
     first = indices[0]
-    status = [rows["status"][index] for index in indices]
+    teacher = teachers[rows["teacher_id"][first]]
+    for one, other in pairwise(indices):
+        if rows["seed"][one] == rows["seed"][other]:
+            raise ValueError(
+                f"seed {rows['seed'][one]} is twice in the cell of {method}, {teacher or NO_TEACHER}:"
+                f" run_ids {rows['run_id'][one]} and {rows['run_id'][other]}"
+            )
+    state = [outcome(rows["status"][index], rows["fid"][index], collapse_fid) for index in indices]
+    names = ("teacher_id", "teacher_seed", "teacher_params", "teacher_macs", "teacher_fid", "capacity_gap")
     return Cell(
-        phase=rows["phase"][first],
-        teacher=teachers[rows["teacher"][first], rows["teacher_id"][first]],
-        teacher_params=rows["teacher_params"][first],
-        teacher_macs=rows["teacher_macs"][first],
-        teacher_fid=rows["teacher_fid"][first],
-        capacity_gap=rows["capacity_gap"][first],
-        student_params=rows["student_params"][first],
-        student_macs=rows["student_macs"][first],
+        phase=kind.phase,
+        teacher=teacher,
+        **{name: rows[name][first] for name in (*names, "student_params", "student_macs")},
         method=method,
-        settings=(("method", rows["method"][first]), *((key, rows[key][first]) for key in SETTINGS)),
+        name=kind.name,
+        member=kind.member,
         run_ids=tuple(rows["run_id"][index] for index in indices),
         seeds=np.array([rows["seed"][index] for index in indices], dtype=np.int64),
         fid=_floats(rows["fid"], indices),
-        collapsed=np.array([value in ("collapsed", "diverged") for value in status], dtype=np.bool_),
-        diverged=np.array([value == "diverged" for value in status], dtype=np.bool_),
+        fid_by_noise_seed=_by_noise_seed(rows, indices),
+        kid=_floats(rows["kid"], indices),
+        precision=_floats(rows["precision_"], indices),
+        recall=_floats(rows["recall"], indices),
         distance=_floats(rows["student_teacher_distance"], indices),
         device_seconds=_floats(rows["device_seconds"], indices),
+        collapsed=np.array([value != "ok" for value in state], dtype=np.bool_),
+        diverged=np.array([value == "diverged" for value in state], dtype=np.bool_),
     )
 
 
 def _floats(column: list[float | None], indices: Sequence[int]) -> FloatArray:
-    return np.array([np.nan if column[index] is None else column[index] for index in indices], dtype=np.float64)
+    found = np.array([np.nan if column[index] is None else column[index] for index in indices], dtype=np.float64)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _by_noise_seed(rows: dict[str, list[Any]], indices: Sequence[int]) -> FloatArray:
+    found = [rows["fid_by_noise_seed"][index] for index in indices]
+    width = max([1, *(len(values) for values in found if values)])
+    lines = [
+        (values or [rows["fid"][index]]) + [None] * (width - len(values or [0]))
+        for index, values in zip(indices, found, strict=True)
+    ]
+    return np.array([[np.nan if value is None else value for value in line] for line in lines], dtype=np.float64)

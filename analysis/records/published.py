@@ -39,7 +39,7 @@ def published_table(name: str) -> dict[str, Any]:
 def published_runs(name: str) -> pa.Table:
     """Every try of the paper's table `name` as a row of RUN_SCHEMA (60 for table6); the seed is the try's place.
 
-    Every status is ok, because the paper names no FID above which a try counts as collapsed.
+    Every status is ok: which tries have collapsed is a matter of the report's threshold, and the paper names none.
     """
     if name not in WITH_TRIES:
         raise ValueError(
@@ -52,19 +52,33 @@ def published_runs(name: str) -> pa.Table:
 
 
 def _row(cell: dict[str, Any], seed: int, fid: float, student_params: int) -> dict[str, Any]:
-    params = round(cell["teacher_params_m"] * 1e6)
+    params, teacher = round(cell["teacher_params_m"] * 1e6), f"celeba_{cell['teacher_params_m']}m"
     lift = cell["method"].startswith("lift")
     settings = {
-        "teacher": f"celeba_{cell['teacher_params_m']}m", "teacher_params": params, "method": cell["method"],
+        "teacher": teacher, "teacher_id": teacher, "teacher_params": params, "method": cell["method"],
         "seed": seed, "output": "lift_place" if lift else "mse",
         "feature": "fitnet" if "feat" in cell["method"] else "none",
         "group_size": 16 if lift else None, "coarse_norm": "l1" if lift else None, "gate": "adaptive" if lift else None,
         "lambda_feat": 1e-6 if "feat" in cell["method"] else None,
     }  # fmt: skip
-    member = json.dumps({**_TABLE6, **settings}, sort_keys=True)
+    member = json.dumps(_member({**_TABLE6, **settings}), sort_keys=True)
     run_id = hashlib.sha256(member.encode()).hexdigest()[:16]
     return {
         **_TABLE6, **settings, "schema_version": SCHEMA_VERSION, "member": member, "run_id": run_id, "train_id": run_id,
         "teacher_fid": cell["teacher_fid"], "student_params": student_params, "capacity_gap": params / student_params,
         "student_macs": 0, "fid": fid,
     }  # fmt: skip
+
+
+def _member(row: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a try, in the shape of a study's."""
+    method = ("output", "feature", "group_size", "coarse_norm", "gate", "lambda_out", "lambda_feat", "reduction")
+    return {
+        **{key: row[key] for key in ("data", "student", "seed")},
+        "teacher": row["teacher"],
+        "method": {"name": row["method"], **{key: row.get(key) for key in method}},
+        "train": {key: row[key] for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay")},
+        "evaluation": {
+            key: row[key] for key in ("num_images", "sampler", "sampler_steps", "feature_extractor", "reference_split")
+        },
+    }

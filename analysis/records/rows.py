@@ -8,6 +8,7 @@ curve. Rows of many members may be moved into one file, a bundle (compact_runs);
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.records.parquet import DamagedError, read_table, write_table
+from analysis.records.parquet import (
+    DamagedError,
+    is_sealed,
+    other_version,
+    plain_texts,
+    read_table,
+    require_file,
+    write_table,
+)
 from storage import source
 
 SCHEMA_VERSION = 2
-STATUSES = ("ok", "collapsed", "diverged")
-PHASES = ("grid", "search", "confirm", "ablation")
+STATUSES = ("ok", "diverged")
+PHASES = ("grid", "search", "confirm")
 _RUN_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -81,9 +90,6 @@ CURVE_SCHEMA = pa.schema(
     ]
 )
 
-# Rows may be compared only when they agree in all of these.
-EVALUATION_PROTOCOL = ("num_images", "sampler", "sampler_steps", "feature_extractor", "reference_split")
-
 
 def runs_dir(study_dir: Path) -> Path:
     return study_dir / "records" / "runs"
@@ -125,8 +131,13 @@ def finished_run_ids(study_dir: Path) -> set[str]:
 
 
 def _bundled_run_ids(path: Path) -> list[str]:
+    """The ids alone: the seal is proved where the rows are read."""
+    require_file(path)
     try:
-        found: list[str] = pq.read_table(source(path), columns=["run_id"]).column(0).to_pylist()
+        with pq.ParquetFile(source(path)) as file:
+            if not is_sealed(file.metadata) or file.metadata.num_rows > path.stat().st_size:
+                raise DamagedError(path, "it carries no seal, or claims more rows than it has bytes")
+            found: list[str] = file.read(columns=["run_id"]).column(0).to_pylist()
     except (pa.ArrowException, OSError, IndexError) as error:
         raise DamagedError(path, f"not a readable Parquet file: {error}") from error
     return found
@@ -200,14 +211,11 @@ def read_curve(study_dir: Path, run_id: str) -> pa.Table:
     return _read_curve(curves_dir(study_dir) / f"{run_id}.parquet")
 
 
-def check_one_protocol(runs: pa.Table) -> None:
-    """Raises ValueError naming the column when rows of different evaluation protocols would be compared."""
-    for key in EVALUATION_PROTOCOL:
-        values = sorted({str(value) for value in runs.column(key).unique().to_pylist()})
-        if len(values) > 1:
-            raise ValueError(
-                f"runs of different evaluation protocols cannot be compared: {key} is {' and '.join(values)}"
-            )
+def outcome(status: str, fid: float | None, collapse_fid: float | None) -> str:
+    """What became of a member: diverged, collapsed (its FID is above the threshold of the report, if any) or ok."""
+    if status == "diverged" or fid is None or not math.isfinite(fid):
+        return "diverged"
+    return "collapsed" if collapse_fid is not None and fid > collapse_fid else "ok"
 
 
 def check_records(study_dir: Path) -> list[DamagedError]:
@@ -249,14 +257,17 @@ def _read_rows(path: Path) -> pa.Table:
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    table = read_table(path)
-    versions = table.column("schema_version").unique().to_pylist() if "schema_version" in table.column_names else []
-    for version in versions:
-        if version != SCHEMA_VERSION and isinstance(version, int):
-            raise ValueError(f"{path} is of schema version {version}; this program reads version {SCHEMA_VERSION}")
-    if not table.schema.equals(schema):
+    return read_table(path, partial(_require_schema, path, schema))
+
+
+def _require_schema(path: Path, schema: pa.Schema, file: pq.ParquetFile) -> None:
+    """Raises ValueError for rows of another version, DamagedError for another schema."""
+    if "schema_version" in file.schema_arrow.names:
+        for version in file.read(columns=["schema_version"]).column(0).unique().to_pylist():
+            if version != SCHEMA_VERSION and isinstance(version, int):
+                raise other_version(path, version, SCHEMA_VERSION)
+    if not plain_texts(file.schema_arrow).equals(schema):
         raise DamagedError(path, f"it has another schema than version {SCHEMA_VERSION}")
-    return table
 
 
 def _check(row: Mapping[str, Any], schema: pa.Schema) -> None:

@@ -7,6 +7,8 @@ import json
 import math
 from typing import Any
 
+import numpy as np
+
 from analysis.records.cells import Cell
 from analysis.report.stability_table import stability_records
 from analysis.results.compute import Results
@@ -15,27 +17,30 @@ from analysis.statistics.calibration import shipped
 
 def report_json(results: Results, reproduce: dict[str, Any]) -> str:
     """The JSON text; numbers that do not exist are null."""
-    findings = dataclasses.asdict(results.findings)
-    findings["needed"] = [
-        {"a": a, "b": b, **dataclasses.asdict(seeds)} for (a, b), seeds in results.findings.needed.items()
-    ]
     content = {
-        "findings": findings,
+        "findings": dataclasses.asdict(results.findings),
+        "settings": dataclasses.asdict(results.settings),
         "cells": [
             {**record, "tries": _tries(entry[0])}
-            for record, entry in zip(stability_records(results.entries), results.entries, strict=True)
+            for record, entry in zip(stability_records(results.whole), results.whole, strict=True)
         ],
-        "ablation": stability_records(results.ablation),
-        "comparisons": [dataclasses.asdict(one) for one in results.comparisons],
+        "common_seeds": stability_records(results.entries),
+        "family": None if results.family is None else dataclasses.asdict(results.family),
+        "probability_better": [
+            {"a": a, "b": b, "probability": value, "interval": interval}
+            for (a, b), (value, interval) in results.chances.items()
+        ],
         "trends": [dataclasses.asdict(one) for one in results.trends],
-        "slope_differences": [dataclasses.asdict(one) for one in results.slopes],
+        "components": [{"cell": label, **dataclasses.asdict(one)} for label, one in results.components],
+        "diagnostics": results.diagnostics,
+        "not_compared": results.not_compared,
         "rank_correlations": [dataclasses.asdict(one) for one in results.correlations],
-        "paired": results.paired,
+        "paired": results.tries is not None and results.tries.paired,
         "calibration": [dataclasses.asdict(one) for one in shipped()],
         "reproduce": reproduce,
     }
     lines = [
-        f"{json.dumps(name)}: {json.dumps(_plain(part), ensure_ascii=False, allow_nan=False)}"
+        f"{json.dumps(name)}: {json.dumps(_finite_only(part), ensure_ascii=False, allow_nan=False)}"
         for name, part in content.items()
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -52,11 +57,14 @@ def _tries(cell: Cell) -> dict[str, list[Any]]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _finite_only(value: Any) -> Any:
+    """JSON values: what is not finite is null."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _finite_only(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_finite_only(item) for item in value]
     return value

@@ -11,14 +11,18 @@ from markupsafe import Markup
 from analysis.figures.draw import Drawing
 from analysis.figures.gallery import Picture, sample_pictures
 from analysis.records.cells import teachers_of
-from analysis.report import page_searches as page_tuning
+from analysis.report import page_searches
 from analysis.report.page_tables import MAX_SEARCHED, all_tables, calibration_table, search_table
 from analysis.report.side_by_side import beside_the_paper
 from analysis.results.compute import STABLE_PHASES, Results, records_of, rows_of
+from analysis.results.text import number
 from analysis.statistics.calibration import shipped
+from analysis.statistics.family import DESCRIPTIVE
 
+MAX_UNDECIDED = 10
 _SEARCHED = ("group_size", "coarse_norm", "gate", "lambda_out", "lambda_feat")
 _SEARCH_COLUMNS = ("run_id", "method", "teacher", *_SEARCHED, "seed", "fid")
+_DOWNLOADS = ("stability.csv", "stability.md", "stability.tex", "report.json")
 
 
 def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Mapping[str, Any]) -> str:
@@ -33,12 +37,12 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
     pictures, left_out = _pictures(results)
     search = rows_of(results.runs, ("search",))
     rates = shipped()
-    headline, _, summary = results.findings.summary.partition(". ")
+    family = results.family
     return environment.get_template("report.html.jinja").render(
         title=" and ".join(results.runs),
-        headline=headline,
-        summary=summary,
         findings=results.findings,
+        max_undecided=MAX_UNDECIDED,
+        diagnostics=results.diagnostics,
         tables=all_tables(results),
         figures={name: {"svg": Markup(one.svg), "caption": one.caption} for name, one in figures.items()},
         pictures=pictures,
@@ -49,11 +53,13 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
         tuning=_tuning(results),
         not_compared=results.not_compared,
         beside=beside_the_paper(results.entries, rows_of(results.runs, STABLE_PHASES)),
-        coverage=calibration_table(rates, "coverage"),
-        false_positives=calibration_table(rates, "false positives"),
+        calibration={kind: calibration_table(rates, kind) for kind in ("coverage", "error", "power")},
         num_teachers=len(teachers_of([cell for cell, _ in results.entries])),
-        num_single=sum(one.teacher is not None for one in results.comparisons),
-        paired=results.paired,
+        num_single=sum(one.stage == DESCRIPTIVE for one in family.hypotheses) if family else 0,
+        declared=None if family is None else {"baseline": family.baseline, "primary": family.primary},
+        settings=results.settings,
+        paired=results.tries is not None and results.tries.paired,
+        downloads=_DOWNLOADS if results.entries else ("report.json",),
         reproduce=reproduced,
     )
 
@@ -61,19 +67,28 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
 def _tuning(results: Results) -> dict[str, Any]:
     arms = results.arms
     return {
-        "budget": page_tuning.budget_table(arms),
-        "confirm": page_tuning.confirm_table(arms),
-        "importance": page_tuning.importance_table(arms),
-        "lines": page_tuning.override_lines(arms),
-        "notes": page_tuning.notes(arms),
+        "budget": page_searches.budget_table(arms),
+        "confirm": page_searches.confirm_table(arms),
+        "importance": page_searches.importance_table(arms),
+        "lines": page_searches.override_lines(arms),
+        "notes": page_searches.notes(arms),
     }
 
 
-def _pictures(results: Results) -> tuple[Sequence[Picture], int]:
-    cells = [cell for cell, _ in results.entries]
+def _pictures(results: Results) -> tuple[list[dict[str, Any]], int]:
+    """The sample grids with the FID of their member."""
+    cells = [cell for cell, _ in results.whole]
+    fids = {
+        (cell.method, cell.teacher_name, int(seed)): float(fid)
+        for cell in cells
+        for seed, fid in zip(cell.seeds, cell.fid, strict=True)
+    }
     found: list[Picture] = []
     left_out = 0
     for study_dir in filter(None, results.study_dirs.values()):
         pictures, dropped = sample_pictures(cells, study_dir)
         found, left_out = [*found, *pictures], left_out + dropped
-    return found, left_out
+    shown: Sequence[dict[str, Any]] = [
+        {**vars(one), "fid": number(fids.get((one.method, one.teacher, one.seed), float("nan")), 1)} for one in found
+    ]
+    return list(shown), left_out

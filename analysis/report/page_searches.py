@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.records.cells import FloatArray
 from analysis.report.page_tables import Datum, PageTable
-from analysis.results.searches import Arm, importance, override_line
-from analysis.results.text import number
+from analysis.results.searches import Arm, decision_text, importance, override_line, sequential_decisions
+from analysis.results.text import number, signed
 from analysis.statistics.summary import mean, std
 
 
@@ -44,16 +44,15 @@ def confirm_table(arms: Sequence[Arm]) -> PageTable:
     for arm in arms:
         if arm.chosen is None:
             continue
-        gain = mean(arm.confirmed) - mean(arm.recipe)
         rows.append(
             (
                 Datum(arm.method),
                 Datum(arm.teacher),
                 Datum(_spread_text(arm.chosen.fid), sort=mean(arm.chosen.fid)),
                 Datum(_spread_text(arm.confirmed), sort=mean(arm.confirmed)),
-                Datum(_signed(arm.winners_curse), "confirmed mean minus the mean that won", arm.winners_curse),
+                Datum(_signed(arm.winners_curse), _curse_title(arm), arm.winners_curse),
                 Datum(_spread_text(arm.recipe), sort=mean(arm.recipe)),
-                Datum(_signed(gain), "on the same seeds", gain),
+                Datum(_signed(arm.gain), "on the seeds that both have", arm.gain),
                 Datum(_settings_text(arm.chosen.settings), f"trial {arm.chosen.number + 1} of {len(arm.trials)}"),
             )
         )
@@ -86,13 +85,13 @@ def notes(arms: Sequence[Arm]) -> list[str]:
     found = []
     for rule in {str(arm.protocol["early_stopping"]["rule"]) for arm in arms if arm.protocol["early_stopping"]}:
         found.append(f"Search members were stopped early by the {rule} rule; grid and confirm members never are.")
-    if any(arm.protocol["sequential_seeds"] for arm in arms):
+    if any(arm.chosen is not None for arm in arms):
         found.append(
-            "Confirm seeds were added one at a time until the comparison was decided, at a level a look that keeps the"
-            " error over all looks. The p-values of this page take the number of seeds as given: read the rule's"
-            " decision, not them, for that comparison."
+            "Winner's curse: how much worse the chosen settings are on fresh seeds than on those they won with, less"
+            " the same shift of the recipe, which nothing selected. Search and confirmation are evaluated with the same"
+            " sampling noise, so luck with that noise is not in it."
         )
-    return found
+    return [*found, *map(decision_text, sequential_decisions(arms))]
 
 
 def terminal_lines(arms: Sequence[Arm]) -> list[str]:
@@ -110,6 +109,13 @@ def terminal_lines(arms: Sequence[Arm]) -> list[str]:
             text += f" (recipe {_spread_text(arm.recipe)})"
         lines.append(text)
     return lines
+
+
+def _curse_title(arm: Arm) -> str:
+    if arm.chosen is None or not math.isfinite(arm.recipe_shift):
+        return "not known: the recipe's settings were no trial of the search"
+    rise = mean(arm.confirmed) - mean(arm.chosen.fid)
+    return f"chosen settings {_signed(rise)} on other seeds, recipe {_signed(arm.recipe_shift)}"
 
 
 def _score_text(protocol: Mapping[str, object]) -> str:
@@ -135,4 +141,4 @@ def _spread_text(fid: FloatArray) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else "–"
+    return signed(value, 1, plus=True)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.report.stability_table import TableRow, table_rows
+import numpy as np
+
+from analysis.records.cells import FloatArray
+from analysis.report.stability_table import TableRow, header, table_rows
 from analysis.results.compute import Results
-from analysis.results.sentences import interval_text, p_text, ratio_interval_text, ratio_text
-from analysis.results.text import number, teacher_text
+from analysis.results.findings import by_weight, shown
+from analysis.results.sentences import effect_text, interval_text, ratio_text
+from analysis.results.text import number, percent, signed, teacher_text
 from analysis.statistics.calibration import Calibration
-from analysis.statistics.comparisons import Comparison
+from analysis.statistics.common_seeds import Tries
+from analysis.statistics.components import Component, Components
+from analysis.statistics.family import DESCRIPTIVE, Hypothesis
 from analysis.statistics.intervals import Interval
 from analysis.statistics.rank_correlations import RankCorrelation
 from analysis.statistics.summary import Entry
-from analysis.statistics.trends import SlopeDifference, Trend
+from analysis.statistics.teacher_trends import Trend
 
 MAX_SEARCHED = 200
 MAX_COMPARISONS = 300
+Chances = Mapping[tuple[str, str], tuple[float, Interval]]
 
 
 @dataclass(frozen=True)
@@ -39,22 +46,42 @@ class PageTable:
     numeric: frozenset[int] = field(default_factory=frozenset)  # columns that are set to the right
 
 
-def main_table(entries: Sequence[Entry]) -> PageTable:
-    """The table of the report: tries, mean and std a cell, best bold, second underlined, intervals under the
-    pointer."""
+def main_table(entries: Sequence[Entry], tries: Tries | None, collapse_fid: float | None) -> PageTable:
+    """The table of the report: tries, mean and std a cell, best bold, second underlined, intervals under the pointer.
+
+    KID, precision, recall and the teacher's FID have a column where one of the cells has them.
+    """
     by_label = {(cell.method, teacher_text(cell)): (cell, summary) for cell, summary in entries}
-    rows = tuple(_main_row(row, by_label[row.method, row.teacher]) for row in table_rows(entries))
-    header = ("method", "teacher", "gap", "tries (FID)", "mean", "std", "collapsed")
-    return PageTable(header, rows, frozenset({2, 4, 5, 6}))
+    rows = table_rows(entries, tries)
+    own = [by_label[row.method, row.teacher] for row in rows]
+    extra = {
+        "teacher FID": [Datum(number(cell.teacher_fid or math.nan), "", cell.teacher_fid or "") for cell, _ in own],
+        "KID": [_mean_datum(cell.kid, 2) for cell, _ in own],
+        "precision": [_mean_datum(cell.precision, 3) for cell, _ in own],
+        "recall": [_mean_datum(cell.recall, 3) for cell, _ in own],
+    }
+    extra = {name: column for name, column in extra.items() if any(one.text != "–" for one in column)}
+    names = (*header(collapse_fid), *extra)
+    lines = tuple(
+        (*_main_row(row, entry), *(column[place] for column in extra.values()))
+        for place, (row, entry) in enumerate(zip(rows, own, strict=True))
+    )
+    return PageTable(names, lines, frozenset({2, *range(4, len(names))}))
+
+
+def _mean_datum(values: FloatArray, digits: int) -> Datum:
+    known = values[~np.isnan(values)]
+    value = float(known.mean()) if len(known) else math.nan
+    return Datum(number(value, digits), f"mean of {len(known)}", value if len(known) else "")
 
 
 def _main_row(row: TableRow, entry: Entry) -> tuple[Datum, ...]:
     cell, summary = entry
     seeds = ", ".join(f"seed {seed}: {number(fid)}" for seed, fid in zip(cell.seeds[:20], cell.fid[:20], strict=True))
-    low, high = (f"{bound:.0%}" for bound in summary.collapse_rate_interval)
+    low, high = map(percent, summary.collapse_rate_interval)
     return (
         Datum(row.method),
-        Datum(row.teacher, f"teacher FID {number(cell.teacher_fid or math.nan)}", cell.teacher_params or 0),
+        Datum(row.teacher, "", cell.teacher_params or 0),
         Datum(row.gap or "–", "teacher parameters / student parameters", cell.capacity_gap or 0),
         Datum(row.tries, seeds, summary.fid_min, "tries"),
         Datum(row.mean, _interval_title(summary.fid_mean_interval), summary.fid_mean, f"rank{row.mean_rank}"),
@@ -65,11 +92,11 @@ def _main_row(row: TableRow, entry: Entry) -> tuple[Datum, ...]:
 
 def cell_table(entries: Sequence[Entry]) -> PageTable:
     """Every statistic of every cell."""
-    header = (
+    names = (
         "method", "teacher", "n", "mean [95%]", "std [95%]", "median [coverage]", "IQR", "min to max", "CV",
-        "collapse rate [95%]", "mean and std without collapsed",
+        "collapse rate [95%]", "mean and std without collapsed", "KID", "precision", "recall",
     )  # fmt: skip
-    return PageTable(header, tuple(_cell_row(entry) for entry in entries), frozenset({2, 8}))
+    return PageTable(names, tuple(_cell_row(entry) for entry in entries), frozenset({2, 8}))
 
 
 def _cell_row(entry: Entry) -> tuple[Datum, ...]:
@@ -84,92 +111,90 @@ def _cell_row(entry: Entry) -> tuple[Datum, ...]:
         f"{summary.fid_median_coverage:.1%}]",
         number(summary.fid_quartiles[1] - summary.fid_quartiles[0]),
         f"{number(summary.fid_min)} to {number(summary.fid_max)}", number(summary.fid_cv),
-        f"{summary.collapse_rate:.0%} [{low:.0%} to {high:.0%}]",
+        f"{percent(summary.collapse_rate)} [{percent(low)} to {percent(high)}]",
         f"{number(summary.fid_mean_ok)} ± {number(summary.fid_std_ok)} (n = {summary.num_ok})",
     )  # fmt: skip
     sorts: tuple[str | float, ...] = (
         "", cell.teacher_params or 0, summary.n, summary.fid_mean, summary.fid_std, summary.fid_median, "",
         summary.fid_min, summary.fid_cv, summary.collapse_rate, summary.fid_mean_ok,
     )  # fmt: skip
-    return tuple(Datum(text, sort=sort) for text, sort in zip(texts, sorts, strict=True))
+    quality = (_mean_datum(cell.kid, 2), _mean_datum(cell.precision, 3), _mean_datum(cell.recall, 3))
+    return (*(Datum(text, sort=sort) for text, sort in zip(texts, sorts, strict=True)), *quality)
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> PageTable:
-    """Mean, spread and chance to win of every pair shown, with corrected p."""
+def comparison_table(hypotheses: Sequence[Hypothesis], chances: Chances) -> PageTable:
+    """Every comparison with its effect, the p of its test and the p corrected for the whole page."""
     header = (
+        "what",
         "a",
         "b",
         "teacher",
-        "mean: a − b [95%]",
-        "Holm p",
-        "std: a / b [95%]",
-        "Holm p, spread",
+        "a − b, for spread a / b [95%]",
+        "p",
+        "corrected p",
         "a better on a new seed",
     )
-    return PageTable(header, tuple(_comparison_row(one) for one in comparisons), frozenset({4, 6}))
+    rows = tuple(_comparison_row(one, chances.get((one.a, one.b))) for one in hypotheses)
+    width = len(header) if chances else len(header) - 1
+    return PageTable(header[:width], tuple(row[:width] for row in rows), frozenset({5, 6}))
 
 
-def _comparison_row(one: Comparison) -> tuple[Datum, ...]:
-    single = (
-        f"uncorrected {p_text(one.p_mean)}; permutation {p_text(one.p_permutation)}, Welch {p_text(one.p_welch)}, "
-        f"sign-flip of {one.num_pairs} pairs {p_text(one.p_sign_flip)}, "
-        f"paired t {p_text(one.p_paired_t)}; smallest possible p {one.floor_mean:.4f}; "
-        f"bootstrap {interval_text(one.mean_difference_bootstrap)}"
-    )
-    low, high = one.probability_interval
+def _comparison_row(one: Hypothesis, chance: tuple[float, Interval] | None) -> tuple[Datum, ...]:
+    better = Datum("–")
+    if chance is not None and one.kind == "mean" and one.teacher is None:
+        low, high = map(percent, chance[1])
+        better = Datum(f"{percent(chance[0])} [{low} to {high}]", sort=chance[0])
+    floor = f"smallest possible p {one.floor:.4g}; {one.n} tries" if one.floor > 0 else f"{one.n} tries"
     return (
+        Datum(one.kind, one.stage),
         Datum(one.a),
         Datum(one.b),
-        Datum(one.teacher or f"all {one.num_teachers}"),
-        Datum(
-            f"{_signed(one.mean_difference)} [{interval_text(one.mean_difference_interval)}]",
-            single,
-            one.mean_difference,
-        ),
-        Datum(_p(one.p_mean_holm), single, one.p_mean_holm, _mark(one.p_mean_holm)),
-        Datum(f"{ratio_text(one.std_ratio)} [{ratio_interval_text(one.std_ratio_interval)}]", sort=one.std_ratio),
-        Datum(
-            _p(one.p_spread_holm), f"uncorrected {p_text(one.p_spread)}", one.p_spread_holm, _mark(one.p_spread_holm)
-        ),
-        Datum(f"{one.probability_a_better:.0%} [{low:.0%} to {high:.0%}]", sort=one.probability_a_better),
+        Datum(one.teacher or "all"),
+        Datum(effect_text(one), "simultaneous interval" if one.simultaneous else "", one.estimate),
+        Datum(_p(one.p), floor, one.p),
+        Datum(_p(one.p_adjusted), one.stage, one.p_adjusted, "shown" if one.supported else ""),
+        better,
     )
 
 
 def trend_table(trends: Sequence[Trend]) -> PageTable:
-    header = ("method", "per doubling of", "mean: FID points [95%]", "p, rank trend", "std multiplied by [95%]",
-              "p, trend of spread", "collapse rate")  # fmt: skip
+    header = ("method", "FID points per doubling of the gap [95%]", "p, teachers as units", "lack of fit, p",
+              "rests on", "without one teacher", "std multiplied by [95%]")  # fmt: skip
     rows = tuple(
         (
             Datum(one.method),
-            Datum(one.axis),
-            Datum(f"{_signed(one.mean.value)} [{interval_text(one.mean.interval)}]",
-                  f"bootstrap {interval_text(one.mean_bootstrap)}", one.mean.value),
-            Datum(_p(one.p_rank_mean), sort=one.p_rank_mean, mark=_mark(one.p_rank_mean)),
-            Datum(f"{_factor(one.log2_std.value)} [{_factor(one.log2_std.interval[0])} to "
-                  f"{_factor(one.log2_std.interval[1])}]", sort=one.log2_std.value),
-            Datum(_p(one.p_rank_spread), sort=one.p_rank_spread, mark=_mark(one.p_rank_spread)),
-            Datum(f"{one.collapse.value:+.0%}" if one.collapse.value else "none collapsed", sort=one.collapse.value),
+            Datum(f"{signed(one.slope)} [{interval_text(one.interval)}]", "", one.slope),
+            Datum(_p(one.p), "", one.p),
+            Datum(_p(one.p_lack_of_fit), "small: a straight line does not describe these means", one.p_lack_of_fit),
+            Datum(one.rests_on or "no single teacher"),
+            Datum(", ".join(f"{signed(slope)} without {teacher}" for teacher, slope in one.without)),
+            Datum(f"{_factor(one.spread_slope)} [{_factor(one.spread_interval[0])} to "
+                  f"{_factor(one.spread_interval[1])}]", "", one.spread_slope),
         )
         for one in trends
     )  # fmt: skip
-    return PageTable(header, rows, frozenset({3, 5}))
+    return PageTable(header, rows, frozenset({2, 3}))
 
 
-def slope_table(slopes: Sequence[SlopeDifference]) -> PageTable:
-    header = ("a", "b", "mean slope: a − b [95%]", "Holm p", "growth of std: a / b [95%]", "Holm p, spread")
+def component_table(found: Sequence[tuple[str, Components]]) -> PageTable:
+    """What the variance of a FID is made of: the same student under other noise, another seed, another teacher."""
+    header = ("cell", "trainings of the teacher × seeds × noise seeds", "evaluation noise, std [95%]",
+              "student's seed, std [95%]", "both together", "teacher's training, std [95%]")  # fmt: skip
     rows = tuple(
         (
-            Datum(one.a),
-            Datum(one.b),
-            Datum(f"{_signed(one.mean.value)} [{interval_text(one.mean.interval)}]", sort=one.mean.value),
-            Datum(_p(one.p_mean_holm), sort=one.p_mean_holm, mark=_mark(one.p_mean_holm)),
-            Datum(f"{_factor(one.log2_std.value)} [{_factor(one.log2_std.interval[0])} to "
-                  f"{_factor(one.log2_std.interval[1])}]", sort=one.log2_std.value),
-            Datum(_p(one.p_spread_holm), sort=one.p_spread_holm, mark=_mark(one.p_spread_holm)),
+            Datum(label),
+            Datum(f"{one.num_teachers} × {one.num_students} × {one.num_noises}"),
+            *(_component(part) for part in (one.evaluation, one.student, one.student_and_evaluation, one.teacher)),
         )
-        for one in slopes
-    )  # fmt: skip
-    return PageTable(header, rows, frozenset({3, 5}))
+        for label, one in found
+    )
+    return PageTable(header, rows)
+
+
+def _component(one: Component | None) -> Datum:
+    if one is None:
+        return Datum("not known")
+    return Datum(f"{number(one.std)} [{interval_text(one.std_interval)}]", "", one.variance)
 
 
 def correlation_table(correlations: Sequence[RankCorrelation]) -> PageTable:
@@ -178,10 +203,10 @@ def correlation_table(correlations: Sequence[RankCorrelation]) -> PageTable:
     rows = tuple(
         (
             Datum(one.method),
-            Datum(_signed(one.gap, 2), sort=one.gap),
-            Datum(f"{_signed(one.gap_given_teacher_fid, 2)} [{interval_text(one.gap_given_teacher_fid_interval, 2)}]"),
-            Datum(_signed(one.teacher_fid, 2), sort=one.teacher_fid),
-            Datum(f"{_signed(one.teacher_fid_given_gap, 2)} [{interval_text(one.teacher_fid_given_gap_interval, 2)}]"),
+            Datum(signed(one.gap, 2), sort=one.gap),
+            Datum(f"{signed(one.gap_given_teacher_fid, 2)} [{interval_text(one.gap_given_teacher_fid_interval, 2)}]"),
+            Datum(signed(one.teacher_fid, 2), sort=one.teacher_fid),
+            Datum(f"{signed(one.teacher_fid_given_gap, 2)} [{interval_text(one.teacher_fid_given_gap_interval, 2)}]"),
         )
         for one in correlations
     )
@@ -207,45 +232,47 @@ def _setting(name: str, value: Any) -> Datum:
 
 
 def calibration_table(rates: Sequence[Calibration], kind: str) -> PageTable:
-    """One line an interval or test, one column a distribution and number of seeds."""
-    columns = sorted({(one.distribution, one.num_seeds) for one in rates if one.kind == kind}, key=_distribution_order)
-    names = list(dict.fromkeys(one.name for one in rates if one.kind == kind))
-    by_key = {(one.name, one.distribution, one.num_seeds): one for one in rates if one.kind == kind}
-    rows = []
-    for name in names:
-        found = [by_key[name, *column] for column in columns]
-        used = Datum("yes" if found[0].used else "no")
-        rows.append((Datum(name), used, *(Datum(f"{one.rate:.1%}", sort=one.rate) for one in found)))
-    header = ("interval" if kind == "coverage" else "test", "used", *(f"{name}, n = {n}" for name, n in columns))
-    return PageTable(header, tuple(rows), frozenset(range(2, 2 + len(columns))))
+    """One line an interval or test and case, one column a number of seeds; kind: coverage, error or power."""
+    own = [one for one in rates if one.kind == kind]
+    columns = sorted({one.num_seeds for one in own})
+    keys = list(dict.fromkeys((one.name, one.case) for one in own))
+    by_key = {(one.name, one.case, one.num_seeds): one for one in own}
+    rows = tuple(
+        (Datum(name), Datum(case), *(_rate(by_key.get((name, case, column)), kind) for column in columns))
+        for name, case in keys
+    )
+    what = {"coverage": "interval", "error": "test"}.get(kind, "power of")
+    return PageTable((what, "case", *(f"n = {n}" for n in columns)), rows, frozenset(range(2, 2 + len(columns))))
+
+
+def _rate(one: Calibration | None, kind: str) -> Datum:
+    if one is None:
+        return Datum("–")
+    text = f"{100 * one.rate:.1f}%"
+    if kind == "power":
+        return Datum(text, "", one.rate)
+    if one.holds:
+        return Datum(text, f"nominal {one.nominal:.0%}", one.rate)
+    return Datum(f"{text} (does not hold)", f"nominal {one.nominal:.0%}", one.rate)
 
 
 def all_tables(results: Results) -> dict[str, PageTable]:
     """The tables of the page by name."""
-    over_all = [one for one in results.comparisons if one.teacher is None]
+    found = shown(results.family, results.tries)
+    single = [one for one in found if one.stage == DESCRIPTIVE]
     return {
-        "main": main_table(results.entries),
-        "cells": cell_table(results.entries),
-        "comparisons": comparison_table(over_all),
-        "single": comparison_table([one for one in results.comparisons if one.teacher is not None][:MAX_COMPARISONS]),
+        "main": main_table(results.entries, results.tries, results.settings.collapse_fid),
+        "cells": cell_table(results.whole),
+        "comparisons": comparison_table(by_weight([one for one in found if one not in single]), results.chances),
+        "single": comparison_table(by_weight(single)[:MAX_COMPARISONS], {}),
         "trends": trend_table(results.trends),
-        "slopes": slope_table(results.slopes),
+        "components": component_table(results.components),
         "correlations": correlation_table(results.correlations),
-        "ablation": cell_table(results.ablation),
     }
-
-
-def _distribution_order(column: tuple[str, int]) -> tuple[int, str, int]:
-    order = ("normal", "heavy-tailed")
-    return (order.index(column[0]) if column[0] in order else len(order), *column)
 
 
 def _interval_title(interval: Interval) -> str:
     return f"95% interval {interval_text(interval)}"
-
-
-def _signed(value: float, digits: int = 1) -> str:
-    return number(value, digits).replace("-", "−")
 
 
 def _factor(log2: float) -> str:
@@ -254,7 +281,3 @@ def _factor(log2: float) -> str:
 
 def _p(p: float) -> str:
     return "–" if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _mark(p: float) -> str:
-    return "shown" if p <= 0.05 else ""

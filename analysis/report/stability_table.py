@@ -9,9 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.records.cells import Cell
+import numpy as np
+
+from analysis.records.cells import Cell, FloatArray
+from analysis.results.findings import is_blind
 from analysis.results.text import number, teacher_text
-from analysis.statistics.summary import Entry, Summary
+from analysis.statistics.common_seeds import Tries
+from analysis.statistics.summary import Entry, Summary, mean
 
 MAX_TRIES = 10  # a cell with more lists its extremes instead of every try
 
@@ -63,6 +67,9 @@ def stability_records(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "fid_std_ok": summary.fid_std_ok,
             **_bounds("fid_mean_bootstrap", summary.fid_mean_bootstrap),
             **_bounds("fid_std_bootstrap", summary.fid_std_bootstrap),
+            "kid_mean": _mean(cell.kid),
+            "precision_mean": _mean(cell.precision),
+            "recall_mean": _mean(cell.recall),
             "device_seconds_mean": summary.device_seconds_mean,
             "phase": cell.phase,
             "teacher_macs": cell.teacher_macs,
@@ -84,35 +91,45 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     return target.getvalue()
 
 
-def table_rows(entries: Sequence[Entry]) -> list[TableRow]:
-    """The lines of the table, by method and then by teacher size as in the paper."""
+def table_rows(entries: Sequence[Entry], tries: Tries | None) -> list[TableRow]:
+    """The lines of the table, by method and then by teacher size as in the paper.
+
+    Only cells that are compared (those of `tries`) have a rank; there is none where FIDs tell nothing apart.
+    """
     ordered = sorted(
         entries, key=lambda entry: (entry[0].teacher is not None, entry[0].method, -(entry[0].teacher_params or 0))
     )
-    ranks = _ranks(entries, lambda summary: summary.fid_mean), _ranks(entries, lambda summary: summary.fid_std)
+    compared = [entry for entry in entries if tries is not None and _is_compared(entry[0], tries)]
+    means = _ranks(compared, lambda summary: summary.fid_mean)
+    stds = _ranks(compared, lambda summary: summary.fid_std)
     return [
         TableRow(
             method=cell.method,
             teacher=teacher_text(cell),
             gap="" if cell.capacity_gap is None else f"{cell.capacity_gap:.1f}",
             tries=_tries_text(cell),
-            mean=number(summary.fid_mean),
-            std=number(summary.fid_std),
-            collapsed=f"{summary.num_collapsed + summary.num_diverged}/{summary.n}",
-            mean_rank=ranks[0][id(cell)],
-            std_rank=ranks[1][id(cell)],
+            mean=_at_least(cell) + number(summary.fid_mean),
+            std=_at_least(cell) + number(summary.fid_std),
+            collapsed=f"{int(cell.collapsed.sum())}/{len(cell.seeds)}",
+            mean_rank=means.get(id(cell), 0),
+            std_rank=stds.get(id(cell), 0),
         )
         for cell, summary in ordered
     ]
 
 
-HEADER = ("method", "teacher", "gap", "tries (FID)", "mean", "std", "collapsed")
+HEADER = ("method", "teacher", "gap", "tries (FID)", "mean", "std")
 
 
-def markdown_table(rows: Sequence[TableRow]) -> str:
+def header(collapse_fid: float | None) -> tuple[str, ...]:
+    """The names of the columns; without a threshold of collapse the last counts what diverged alone."""
+    return (*HEADER, "diverged" if collapse_fid is None else "collapsed")
+
+
+def markdown_table(rows: Sequence[TableRow], collapse_fid: float | None) -> str:
     """A Markdown table; the best mean and std of every teacher in bold, the second underlined."""
     marks = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|---:|---|---:|---:|---:|"]
+    lines = ["| " + " | ".join(header(collapse_fid)) + " |", "|---|---|---:|---|---:|---:|---:|"]
     for row in rows:
         cells = _texts(row, marks, lambda text: text.replace("|", "\\|"))
         lines.append("| " + " | ".join(cells) + " |")
@@ -134,10 +151,10 @@ def latex_table(rows: Sequence[TableRow]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def terminal_table(rows: Sequence[TableRow]) -> str:
+def terminal_table(rows: Sequence[TableRow], collapse_fid: float | None) -> str:
     """Aligned plain text; a star marks the best mean and the best std of every teacher."""
-    lines = [HEADER, *(_texts(row, {0: "{} ", 1: "{}*", 2: "{} "}, str) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    lines = [header(collapse_fid), *(_texts(row, {0: "{} ", 1: "{}*", 2: "{} "}, str) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     right = {2, 4, 5, 6}
     return "\n".join(
         "  ".join(
@@ -154,6 +171,15 @@ def _texts(row: TableRow, marks: Mapping[int, str], escape: Callable[[str], str]
     return escape(row.method), escape(row.teacher), row.gap, escape(row.tries), mean, std, row.collapsed
 
 
+def _is_compared(cell: Cell, tries: Tries) -> bool:
+    return cell.method in tries.methods and cell.teacher in (*tries.teachers, None) and not is_blind(tries)
+
+
+def _at_least(cell: Cell) -> str:
+    """A diverged member counts with the worst FID that was found, so its cell's mean and std are lower bounds."""
+    return "≥ " if cell.diverged.any() and not cell.diverged.all() else ""
+
+
 def _tries_text(cell: Cell) -> str:
     if len(cell.fid) > MAX_TRIES:
         known = cell.fid[~cell.diverged]
@@ -165,13 +191,17 @@ def _tries_text(cell: Cell) -> str:
 
 def _ranks(entries: Sequence[Entry], value: Callable[[Summary], float]) -> dict[int, int]:
     """By id of the cell: its place (1, 2, else 0) within its teacher, where there is more than one cell to compare."""
-    ranks = {id(cell): 0 for cell, _ in entries}
+    ranks = {}
     for teacher in {cell.teacher for cell, _ in entries if cell.teacher is not None}:
         group = [(value(summary), id(cell)) for cell, summary in entries if cell.teacher == teacher]
         group = sorted((pair for pair in group if math.isfinite(pair[0])), key=lambda pair: pair[0])
         if len(group) > 1:
             ranks.update({key: place for place, (_, key) in enumerate(group[:2], start=1)})
     return ranks
+
+
+def _mean(values: FloatArray) -> float:
+    return mean(values[~np.isnan(values)])
 
 
 def _bounds(name: str, interval: tuple[float, float]) -> dict[str, float]:

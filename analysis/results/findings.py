@@ -8,199 +8,269 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.records.cells import Cell, methods_of, teachers_of
+from analysis.results.searches import Decision, headline_of
 from analysis.results.sentences import (
-    mean_text,
-    seen_from,
-    slope_text,
-    spread_text,
-    undecided_slope,
-    undecided_texts,
-    verdicts,
+    effect_text,
+    equivalent_text,
+    p_text,
+    supported_text,
+    trend_text,
+    undecided_text,
 )
-from analysis.statistics.comparisons import ALPHA, SIGN_FLIP_FROM, Comparison
+from analysis.results.settings import ReportSettings
+from analysis.results.text import number, percent
+from analysis.statistics.common_seeds import Tries, ranking, worst_filled
+from analysis.statistics.family import ALPHA, DESCRIPTIVE, Family, Hypothesis
 from analysis.statistics.intervals import rate_interval
-from analysis.statistics.power import (
-    PairModel,
-    SeedsNeeded,
-    independent_pair,
-    paired_pair,
-    seeds_for_floor,
-    seeds_needed,
-)
-from analysis.statistics.summary import Entry, mean
-from analysis.statistics.trends import MIN_TEACHERS, SlopeDifference, Trend
-from analysis.statistics.tries import shared_teachers, tries_of
+from analysis.statistics.power import fit_pair, seeds_needed
+from analysis.statistics.summary import Entry
+from analysis.statistics.teacher_trends import MIN_TEACHERS, Trend
 
-MAX_SIMULATED = 10  # pairs whose power is simulated
+SMALLEST_FID = 0.01  # where all FIDs are below, the features are the same for every image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Sentences for the top of the report. `needed`: seeds a cell for the pairs (a, b) that are open, 0 where
-    settled."""
+    """Sentences for the top of the report. `needed`: seeds that would show the primary mean and spread; 0 where shown.
 
-    summary: str
+    needed: None where more seeds do not show it, or no model of the pair can be made.
+    """
+
+    headline: str  # at most two sentences
+    best: str  # the lowest means, or why none is named
     supported: tuple[str, ...]
-    undecided: tuple[str, ...]
+    undecided: tuple[str, ...]  # what matters most first
     notes: tuple[str, ...]
-    needed: dict[tuple[str, str], SeedsNeeded]
+    needed: dict[str, int | None]
     suggested_seeds: tuple[int, ...]  # what to give study.sweep as seeds=[...]; empty where more seeds do not help
 
 
 def find(
     entries: Sequence[Entry],
-    comparisons: Sequence[Comparison],
+    tries: Tries | None,
+    family: Family | None,
     trends: Sequence[Trend],
-    slopes: Sequence[SlopeDifference],
-    generator: np.random.Generator,
     *,
-    paired: bool,
+    settings: ReportSettings,
+    generator: np.random.Generator,
+    decisions: Sequence[Decision] = (),
 ) -> Findings:
-    """The findings of a report; `paired` as in comparisons.compare_all."""
-    cells = [cell for cell, _ in entries]
-    pairs = [one for one in comparisons if one.teacher is None]
-    needed = _needed(cells, pairs, generator, paired=paired)
-    supported = [text for one in pairs for text in (mean_text(one), spread_text(one)) if text]
-    supported += [text for one in slopes if (text := slope_text(one))]
-    undecided = [text for one in pairs for text in undecided_texts(one, needed.get((one.a, one.b)))]
-    undecided += [text for one in slopes if (text := undecided_slope(one, trends))]
+    """The findings of a report; a pair that seeds were added for one at a time has its rule's decision and no p."""
+    ruled = {one.pair for one in decisions}
+    tested = [one for one in shown(family, tries) if one.stage != DESCRIPTIVE and not _is_ruled(one, ruled)]
+    supported = [f"{supported_text(one)}." for one in tested if one.supported]
+    if settings.margin is not None:
+        supported += [f"{equivalent_text(one, settings.margin)}." for one in tested if one.equivalent]
+    needed = _needed(tries, family, generator)
     return Findings(
-        summary=_summary(cells, pairs),
+        headline=_headline(entries, tries, family, decisions),
+        best=_best(tries),
         supported=tuple(supported),
-        undecided=tuple(undecided),
-        notes=tuple(_notes(entries, comparisons, paired=paired)),
+        undecided=tuple(
+            f"{undecided_text(one)}{_needed_text(one, family, needed)}."
+            for one in by_weight(tested)
+            if not one.supported
+        ),
+        notes=tuple(_notes(entries, tries, family, trends, settings)),
         needed=needed,
-        suggested_seeds=_suggested(cells, needed),
+        suggested_seeds=_suggested(tries, needed),
     )
 
 
-def _summary(cells: Sequence[Cell], pairs: Sequence[Comparison]) -> str:
-    if not cells:
-        return "Only searched members so far. What they found must be confirmed on fresh seeds: protocol=tuned does."
-    means = {method: _grand(cells, method) for method in methods_of(cells)}
-    means = {method: value for method, value in means.items() if math.isfinite(value)}
-    teachers = teachers_of(cells)
-    seeds = sorted({len(cell.fid) for cell in cells})
-    tries = f"{seeds[0]} tries" if seeds[0] == seeds[-1] else f"{seeds[0]} to {seeds[-1]} tries"
-    tries = "1 try" if seeds == [1] else tries
-    if not means:
-        return f"No member of this study has a FID: all of {tries} a cell diverged."
-    best = min(means, key=lambda method: means[method])
-    over = f"Over {len(teachers)} teachers and" if len(teachers) > 1 else "With one teacher and" if teachers else "With"
-    start = f"{over} {tries} a cell, {best} has the lowest mean FID ({means[best]:.1f})"
-    rivals = [seen_from(best, one) for one in pairs if best in (one.a, one.b)]
-    if not rivals:
-        return start + "; there is no other method to compare it with."
-    if not any(rival.p_mean <= ALPHA for rival in rivals):
-        start += ", but no other method is shown to be worse"
-    return f"{start}. Mean: {verdicts(rivals, 'mean')}. Spread: {verdicts(rivals, 'spread')}."
-
-
-def _grand(cells: Sequence[Cell], method: str) -> float:
-    """Mean over teachers of the cell means, where the method was tried with every teacher (or needs none)."""
-    own = [cell for cell in cells if cell.method == method]
-    if len({cell.teacher for cell in own} - {None}) < len(teachers_of(cells)) and own[0].teacher is not None:
-        return float("nan")
-    return mean(np.array([mean(cell.fid[~np.isnan(cell.fid)]) for cell in own]))
-
-
-def _notes(entries: Sequence[Entry], comparisons: Sequence[Comparison], *, paired: bool) -> list[str]:
-    notes = []
-    single = [one for one in comparisons if one.teacher is not None and math.isfinite(one.floor_spread)]
-    if single:
-        lowest = min(single, key=lambda one: one.floor_spread)
-        floor, n = lowest.floor_spread * len(single), min(lowest.n_a, lowest.n_b)
-        if floor > ALPHA:
-            kind = "No difference of spreads" if paired else "No comparison"
-            notes.append(
-                f"{kind} at a single teacher can be significant here: with {n} tries the smallest p of the exact "
-                f"permutation test is {lowest.floor_spread:.4f} (1/126 for 5 against 5), and Holm's correction for "
-                f"{len(single)} comparisons makes that {floor:.3f}. From {seeds_for_floor(len(single))} seeds a cell "
-                "on it can."
-            )
-    num_pairs = max((one.num_pairs for one in comparisons), default=0)
-    if paired and 0 < num_pairs < SIGN_FLIP_FROM:
-        notes.append(
-            f"The exact paired sign-flip test of {num_pairs} seeds cannot go below p = {2.0 ** (1 - num_pairs):g}, so "
-            "it can never reach 5%. Means are compared by the paired t test instead, which trusts that differences are "
-            "roughly normal; the unpaired exact permutation test stands beside it. "
-            f"{SIGN_FLIP_FROM} seeds make the exact paired test possible."
-        )
-    if not paired:
-        notes.append("The tries of different methods share no known seed, so they are compared as independent groups.")
-    if len(teachers_of([cell for cell, _ in entries])) < MIN_TEACHERS:
-        notes.append(f"A trend over the capacity gap needs at least {MIN_TEACHERS} teachers.")
-    notes.append(
-        "Where an interval and its test disagree, the report goes by the test: it holds its level when FIDs are "
-        "heavy-tailed or some runs collapse, the interval of a std does not (see the appendix)."
-    )
-    return [*notes, *_collapse_notes(entries)]
-
-
-def _collapse_notes(entries: Sequence[Entry]) -> list[str]:
-    broken = [(cell, summary) for cell, summary in entries if cell.collapsed.any()]
-    if broken:
-        parts = [
-            f"{cell.method} with {cell.teacher_name} {int(cell.collapsed.sum())} of {summary.n}"
-            for cell, summary in broken[:8]
-        ]
-        rest = f" and {len(broken) - 8} more cells" if len(broken) > 8 else ""
-        return [
-            f"Collapsed or diverged: {'; '.join(parts)}{rest}. They count in n and in the collapse rate. "
-            "Collapsed members have a FID and are in the means; diverged members have none, are in no mean and lose "
-            "every comparison on a new seed."
-        ]
-    if not entries:
+def shown(family: Family | None, tries: Tries | None) -> list[Hypothesis]:
+    """The hypotheses of the family; those on collapse only where a compared method collapsed."""
+    if family is None or tries is None:
         return []
-    n = min(summary.n for _, summary in entries)
-    high = rate_interval(0, n)[1]
+    broken = {method for method, flags in zip(tries.methods, tries.collapsed, strict=True) if flags.any()}
+    return [one for one in family.hypotheses if one.kind != "collapse" or {one.a, one.b} & broken]
+
+
+def by_weight(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """The declared sequence in its order, then means before spreads before collapses, each by the p of its test."""
+    kinds = ("mean", "spread", "collapse")
+
+    def key(one: Hypothesis) -> tuple[bool, int, float]:
+        if one.stage.startswith("primary"):
+            return False, 0, 0.0
+        return True, kinds.index(one.kind), one.p if math.isfinite(one.p) else 2.0
+
+    return sorted(hypotheses, key=key)
+
+
+def _is_ruled(one: Hypothesis, ruled: set[frozenset[str]]) -> bool:
+    return one.kind == "mean" and frozenset((one.a, one.b)) in ruled
+
+
+def _headline(
+    entries: Sequence[Entry], tries: Tries | None, family: Family | None, decisions: Sequence[Decision]
+) -> str:
+    if not entries:
+        return "Only searched members so far. What they found must be confirmed on fresh seeds: protocol=tuned does."
+    if tries is None or family is None:
+        return _no_family(entries, tries)
+    mean, spread = (_primary(family, kind) for kind in ("mean", "spread"))
+    assert mean is not None  # every family begins with it
+    over = f"{_scope(tries)}, "
+    decision = next((one for one in decisions if one.pair == frozenset(family.primary)), None)
+    if decision is not None:
+        return headline_of(decision)
+    first = f"{over}{supported_text(mean)}." if mean.supported else f"{over}{_not_shown(mean)}."
+    if spread is None:
+        return first
+    if spread.supported:
+        return f"{first} {supported_text(spread)}."
+    return f"{first} {_not_shown(spread, start='No')}."
+
+
+def _not_shown(one: Hypothesis, start: str = "no") -> str:
+    what = {"mean": "the mean FIDs", "spread": "the spreads", "collapse": "the collapse rates"}[one.kind]
+    text = f"{start} difference between {what} of {one.a} and {one.b} is shown"
+    if math.isfinite(one.floor) and one.floor > ALPHA:
+        return f"{text}: the exact test of {one.n} tries cannot go below p = {one.floor:.4g}"
+    if not math.isfinite(one.p):
+        return f"{text}: {one.n} {'try allows' if one.n == 1 else 'tries allow'} no test"
+    return f"{text}: {effect_text(one)}, {p_text(one.p)}"
+
+
+def _scope(tries: Tries) -> str:
+    seeds = f"{'the same ' if tries.paired else ''}{_count(len(tries.seeds), 'seed' if tries.paired else 'try')} a cell"
+    count = len(tries.teachers)
+    return f"Over {_count(count, 'teacher')} and {seeds}" if count > 1 else f"With one teacher and {seeds}"
+
+
+def _no_family(entries: Sequence[Entry], tries: Tries | None) -> str:
+    if not any(np.isfinite(cell.fid).any() for cell, _ in entries):
+        return "No member of this study has a FID: all diverged."
+    if tries is not None and len(tries.methods) > 1 and is_blind(tries):
+        return (
+            "The FIDs tell no method apart: they are all equal or all about 0, as when the feature extractor gives the"
+            " same features for every image (random weights do). No method can be called better."
+        )
+    methods = {cell.method for cell, _ in entries}
+    if len(methods) == 1:
+        return f"{next(iter(methods))} is the only method, so there is nothing to compare it with."
+    return "No two methods can be compared: they share no teacher and seed."
+
+
+def is_blind(tries: Tries) -> bool:
+    """Whether the FIDs tell nothing apart: all equal, all about 0, or none there."""
+    known = tries.fid[np.isfinite(tries.fid)]
+    if not len(known):
+        return True
+    highest = float(np.abs(known).max())
+    return highest < SMALLEST_FID or float(np.ptp(known)) <= 1e-9 * highest
+
+
+def _best(tries: Tries | None) -> str:
+    if tries is None or is_blind(tries) or len(tries.methods) < 2:
+        return ""
+    filled = worst_filled(tries.fid)
+    listed = [
+        f"{tries.methods[place]} {'at least ' if np.isnan(tries.fid[place]).any() else ''}"
+        f"{number(float(filled[place].mean()), 1)}"
+        for place in ranking(tries)[:3]
+    ]
+    return f"Lowest mean FIDs, not tested as such: {', '.join(listed)}."
+
+
+def _primary(family: Family, kind: str) -> Hypothesis | None:
+    return next((one for one in family.hypotheses if one.stage == f"primary {kind}"), None)
+
+
+def _notes(
+    entries: Sequence[Entry],
+    tries: Tries | None,
+    family: Family | None,
+    trends: Sequence[Trend],
+    settings: ReportSettings,
+) -> list[str]:
+    notes = []
+    if tries is not None and tries.num_left_out:
+        notes.append(
+            f"{_count(tries.num_left_out, 'seed')} that not every compared method has at every teacher"
+            f" {'is' if tries.num_left_out == 1 else 'are'} left out of every mean, std, interval and p of a"
+            " comparison; Every statistic of every cell, below, has all of them."
+        )
+    if family is not None and family.closed_by is not None:
+        one = family.closed_by
+        at = f" at {one.teacher}" if one.teacher else ""
+        notes.append(
+            f"The sequence of declared comparisons stops at the {one.kind} of {one.a} against {one.b}{at}"
+            f" ({p_text(one.p)}): nothing after it counts as supported, whatever its own p."
+        )
+    if tries is not None and not tries.paired:
+        notes.append("The tries of different methods share no known seed, so they are compared as independent groups.")
+    notes += _trend_notes(trends)
+    if tries is not None and 1 < len(tries.teachers) < MIN_TEACHERS:
+        notes.append(f"A trend over the capacity gap needs at least {MIN_TEACHERS} teachers.")
+    return [*notes, *_collapse_notes(entries, settings)]
+
+
+def _trend_notes(trends: Sequence[Trend]) -> list[str]:
+    """The steepest trends that rest on one teacher, in one sentence."""
+    found = sorted((one for one in trends if one.rests_on and abs(one.slope) >= 1), key=lambda one: -abs(one.slope))
+    if not found:
+        return []
     return [
-        f"No member is marked as collapsed, but {n} tries without a collapse still allow a collapse rate of up to "
-        f"{high:.0%}, and no interval of a mean or std can see a collapse that did not happen."
+        f"A trend over the capacity gap that rests on one teacher is no trend: {'; '.join(map(trend_text, found[:3]))}."
     ]
 
 
-def _needed(
-    cells: Sequence[Cell], pairs: Sequence[Comparison], generator: np.random.Generator, *, paired: bool
-) -> dict[tuple[str, str], SeedsNeeded]:
-    undecided = [one for one in pairs if not (one.p_mean_holm <= ALPHA and one.p_spread_holm <= ALPHA)]
+def _collapse_notes(entries: Sequence[Entry], settings: ReportSettings) -> list[str]:
+    broken = [(cell, summary) for cell, summary in entries if cell.collapsed.any()]
+    if broken:
+        parts = [
+            f"{cell.method} with {cell.teacher_name} {int(cell.collapsed.sum())} of {len(cell.seeds)}"
+            for cell, _ in broken[:8]
+        ]
+        rest = f" and {len(broken) - 8} more cells" if len(broken) > 8 else ""
+        return [
+            f"Collapsed or diverged: {'; '.join(parts)}{rest}. A diverged member has no FID; it counts with the worst"
+            " FID of the comparison, so a mean that holds one is a lower bound (≥)."
+        ]
+    if not entries or settings.collapse_fid is None:  # without a threshold no member is known not to have collapsed
+        return []
+    n = min(len(cell.seeds) for cell, _ in entries)
+    high = rate_interval(0, n)[1]
+    return [
+        f"{_count(n, 'try')} of a cell without a collapse still {'allows' if n == 1 else 'allow'} a collapse rate of up"
+        f" to {percent(high)}, and no interval of a mean or std can see a collapse that did not happen."
+    ]
+
+
+def _needed(tries: Tries | None, family: Family | None, generator: np.random.Generator) -> dict[str, int | None]:
+    """Seeds that would show the primary difference and spread in 80% of studies, if the truth is what was found."""
+    if tries is None or family is None or not tries.paired or len(tries.seeds) < 3:
+        return {}
+    a, b = (worst_filled(tries.fid)[tries.methods.index(name)] for name in family.primary)
+    model = fit_pair(a, b)
     found = {}
-    for one in undecided[:MAX_SIMULATED]:
-        pair = _pair_model(cells, one, paired=paired)
-        if pair is None:
-            continue
-        level = ALPHA / len(pairs)
-        seeds = {
-            kind: 0 if p <= ALPHA else seeds_needed(pair, kind, generator, level=level, paired=paired)
-            for kind, p in (("mean", one.p_mean_holm), ("spread", one.p_spread_holm))
-        }
-        found[one.a, one.b] = SeedsNeeded(**seeds)
+    for kind in ("mean", "spread"):
+        one = _primary(family, kind)
+        if one is not None:
+            found[kind] = 0 if one.supported else seeds_needed(model, kind, generator)
     return found
 
 
-def _pair_model(cells: Sequence[Cell], one: Comparison, *, paired: bool) -> PairModel | None:
-    """The means and the covariances that were found, or where no seeds are shared the means and the stds."""
-    teachers = shared_teachers(cells, one.a, one.b)
-    a, b = tries_of(cells, one.a, teachers), tries_of(cells, one.b, teachers)
-    if a is None or b is None:
-        return None
-    if paired:
-        seeds = sorted(set(a.seeds) & set(b.seeds))
-        both = [tries.fid[:, np.searchsorted(tries.seeds, seeds)] for tries in (a, b)]
-        complete = ~np.isnan(np.concatenate(both)).any(axis=0)
-        return paired_pair(both[0][:, complete], both[1][:, complete]) if complete.sum() > 1 else None
-    known = [tries.fid[:, ~np.isnan(tries.fid).any(axis=0)] for tries in (a, b)]
-    if min(fid.shape[1] for fid in known) < 2:
-        return None
-    means = known[0].mean(axis=1), known[1].mean(axis=1)
-    return independent_pair(means, (known[0].std(axis=1, ddof=1), known[1].std(axis=1, ddof=1)))
+def _needed_text(one: Hypothesis, family: Family | None, needed: dict[str, int | None]) -> str:
+    if family is None or one.stage != f"primary {one.kind}" or one.kind not in needed:
+        return ""
+    seeds = needed[one.kind]
+    if seeds is not None and seeds <= one.n:  # the model expects less than there is: luck decides, not the number
+        return ""
+    return f"; about {seeds} seeds would show it" if seeds else "; more seeds than can be simulated would be needed"
 
 
-def _suggested(cells: Sequence[Cell], needed: dict[tuple[str, str], SeedsNeeded]) -> tuple[int, ...]:
-    """The study's seeds and as many new ones as settle half of what NUM_SEEDS can settle; empty where nothing is
-    open."""
-    seeds = sorted({int(seed) for cell in cells for seed in cell.seeds})
-    wanted = sorted(n for one in needed.values() for n in (one.mean, one.spread) if n)
-    missing = wanted[len(wanted) // 2] - len(seeds) if wanted else 0
+def _suggested(tries: Tries | None, needed: dict[str, int | None]) -> tuple[int, ...]:
+    """The study's seeds and as many new ones as the primary comparison needs; empty where nothing is open."""
+    if tries is None:
+        return ()
+    seeds = sorted(tries.seeds)
+    missing = max([0, *(count for count in needed.values() if count)]) - len(seeds)
     return (*seeds, *range(seeds[-1] + 1, seeds[-1] + 1 + missing)) if missing > 0 else ()
+
+
+def _count(number_of: int, noun: str) -> str:
+    return (
+        f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun[:-1] + 'ies' if noun == 'try' else noun + 's'}"
+    )

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.records.cells import NO_TEACHER, Cell, FloatArray
+from analysis.statistics.sequential import decided
 from analysis.statistics.summary import mean, std
 
 
@@ -35,8 +36,9 @@ class Trial:
 class Arm:
     """The search of one method on one teacher, and what confirmed it.
 
-    confirmed, recipe: FIDs of the chosen and of the recipe's settings by confirm seed, NaN where a member diverged;
-    only those that have a row.
+    confirmed, recipe: FIDs of the chosen and of the recipe's settings by confirm seed (confirm_seeds, recipe_seeds),
+    NaN where a member diverged; only those that have a row. recipe_searched: FIDs of the recipe's settings on the
+    search seeds, empty where they were no trial.
     """
 
     protocol_id: str
@@ -52,7 +54,9 @@ class Arm:
     num_members: int
     confirm_seeds: tuple[int, ...]  # of the rows
     confirmed: FloatArray
+    recipe_seeds: tuple[int, ...]
     recipe: FloatArray
+    recipe_searched: FloatArray
     confirm_run_ids: frozenset[str]
 
     @property
@@ -64,9 +68,71 @@ class Arm:
         return sum(trial.device_seconds for trial in self.trials)
 
     @property
+    def recipe_shift(self) -> float:
+        """Mean FID of the recipe on the confirm seeds minus that on the search seeds; NaN where it was not searched.
+
+        Nothing selected the recipe, so this is what other seeds alone do.
+        """
+        return mean(self.recipe) - mean(self.recipe_searched)
+
+    @property
     def winners_curse(self) -> float:
-        """Confirmed mean FID minus the mean FID with which the chosen settings won: how much luck was in the win."""
-        return mean(self.confirmed) - mean(self.chosen.fid) if self.chosen is not None else float("nan")
+        """How much luck was in the win: the chosen settings' rise from search to fresh seeds, less the recipe's."""
+        if self.chosen is None:
+            return float("nan")
+        return mean(self.confirmed) - mean(self.chosen.fid) - self.recipe_shift
+
+    @property
+    def gain(self) -> float:
+        """Mean FID of the chosen settings minus that of the recipe, over the confirm seeds that both have."""
+        chosen = dict(zip(self.confirm_seeds, self.confirmed.tolist(), strict=True))
+        recipe = dict(zip(self.recipe_seeds, self.recipe.tolist(), strict=True))
+        return mean(np.array([chosen[seed] - recipe[seed] for seed in sorted({*chosen} & {*recipe})]))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the sequential rule decided between the chosen settings of two methods at one teacher.
+
+    seeds: after how many confirm seeds; None: not decided by the last. difference: a minus b there, in FID points.
+    """
+
+    a: str
+    b: str
+    teacher: str
+    first: int
+    last: int
+    alpha: float
+    seeds: int | None
+    difference: float
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """The labels of the two cells that are compared."""
+        return frozenset({f"{self.a} (tuned)", f"{self.b} (tuned)"})
+
+
+def sequential_decisions(arms: Sequence[Arm]) -> list[Decision]:
+    """The decision of every comparison that confirm seeds were added for, as the sweep makes it.
+
+    With several teachers each has its part of alpha (study/search/confirm.py).
+    """
+    found = []
+    for key in sorted({(arm.protocol_id, arm.teacher) for arm in arms}):
+        group = [arm for arm in arms if (arm.protocol_id, arm.teacher) == key]
+        rule = group[0].protocol["sequential_seeds"]
+        pair = [arm for arm in group if rule and arm.method in rule["compare"]]
+        if len(pair) != 2:
+            continue
+        a, b = (dict(zip(arm.confirm_seeds, arm.confirmed.tolist(), strict=True)) for arm in pair)
+        order = [seed for seed in group[0].protocol["confirm_seeds"] if seed in a and seed in b]
+        differences = np.array([a[seed] - b[seed] for seed in order], dtype=np.float64)
+        alpha = rule["alpha"] / len({arm.teacher for arm in arms if arm.protocol_id == key[0]})
+        first, last = rule["first"], len(group[0].protocol["confirm_seeds"])
+        seeds = decided(differences, first=first, last=last, alpha=alpha)
+        known = differences[: seeds or len(differences)]
+        found.append(Decision(pair[0].method, pair[1].method, key[1], first, last, alpha, seeds, mean(known)))
+    return found
 
 
 def read_arms(study_dir: Path, runs: pa.Table) -> list[Arm]:
@@ -112,6 +178,35 @@ def unequal(arms: Sequence[Arm]) -> dict[tuple[str, str | None, str], str]:
                 counts = ", ".join(f"{method} {budget[0]}" for method, budget in sorted(budgets.items()))
                 reasons[*key, arm.method] = f"{arm.name}: unequal search budgets (trials: {counts})"
     return reasons
+
+
+def headline_of(one: Decision) -> str:
+    """The decision in one sentence."""
+    if one.seeds is None:
+        return (
+            f"After {one.last} fresh seeds at {one.teacher} the sequential rule has not decided between"
+            f" {one.a} (tuned) and {one.b} (tuned)."
+        )
+    better, worse = (one.a, one.b) if one.difference < 0 else (one.b, one.a)
+    return (
+        f"After {one.seeds} fresh seeds at {one.teacher} the sequential rule decided: {better} (tuned) has a lower mean"
+        f" FID than {worse} (tuned), by {abs(one.difference):.1f} points (error over all looks {one.alpha:.3g})."
+    )
+
+
+def decision_text(one: Decision) -> str:
+    """The sequential rule's decision in a sentence."""
+    start = (
+        f"Sequential rule, {one.teacher}: {one.a} (tuned) against {one.b} (tuned), a look after every seed from"
+        f" {one.first} to {one.last}, error over all looks {one.alpha:.3g}"
+    )
+    if one.seeds is None:
+        return f"{start}: not decided. A test with a fixed number of seeds does not apply to this pair."
+    better, worse = (one.a, one.b) if one.difference < 0 else (one.b, one.a)
+    return (
+        f"{start}: decided after {one.seeds} seeds, {better} has the lower mean FID than {worse}, by"
+        f" {abs(one.difference):.1f} points. A test with a fixed number of seeds does not apply to this pair."
+    )
 
 
 def best_so_far(arm: Arm) -> FloatArray:
@@ -189,13 +284,32 @@ def _arm(path: Path, rows: Mapping[str, Mapping[str, Any]]) -> Arm:
             num_members=len(members),
             confirm_seeds=tuple(row["seed"] for row in confirmed),
             confirmed=_fids(confirmed),
+            recipe_seeds=tuple(row["seed"] for row in recipe),
             recipe=_fids(recipe),
+            recipe_searched=_recipe_searched(trials, recipe, rows, ledger),
             confirm_run_ids=frozenset(row["run_id"] for row in confirmed),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no ledger of a search ({error!r}); run the sweep again to write it anew"
         ) from error
+
+
+def _recipe_searched(
+    trials: Sequence[Trial], recipe: Sequence[Mapping[str, Any]], rows: Mapping[str, Any], ledger: Mapping[str, Any]
+) -> FloatArray:
+    """The FIDs of the first trial whose members differ from the recipe's in their seed (and early stopping) alone."""
+    wanted = {_settings(row) for row in recipe}
+    for trial, entry in zip(trials, ledger["trials"], strict=True):
+        found = {_settings(rows[run_id]) for run_id in entry["run_ids"] if run_id in rows}
+        if found and found == wanted:
+            return trial.fid
+    return np.empty(0)
+
+
+def _settings(row: Mapping[str, Any]) -> str:
+    member = json.loads(row["member"])
+    return json.dumps({key: value for key, value in member.items() if key not in ("seed", "rungs")}, sort_keys=True)
 
 
 def _trial(trial: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> Trial:

@@ -1,22 +1,29 @@
-"""Sentences of the report: one comparison or one trend each, with its interval and its corrected p."""
+"""Sentences of the report: one comparison or one trend each, with its interval, its p and its corrected p."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from analysis.statistics.comparisons import ALPHA, Comparison
+from analysis.results.text import signed
+from analysis.statistics.family import Hypothesis
 from analysis.statistics.intervals import Interval
-from analysis.statistics.power import NUM_SEEDS, SeedsNeeded
-from analysis.statistics.trends import SlopeDifference, Trend
+from analysis.statistics.teacher_trends import Trend
 
 
-def p_text(p: float) -> str:
+def p_text(p: float, name: str = "p") -> str:
     """A p value in words: p < 0.001 where it is smaller."""
     if not math.isfinite(p):
         return "no test"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    if p < 0.001:
+        return f"{name} < 0.001"
+    return f"{name} = {p:.4f}" if p < 0.01 else f"{name} = {p:.3f}" if p < 0.1 else f"{name} = {p:.2f}"
+
+
+def both_p(one: Hypothesis) -> str:
+    """The p of the test alone, and the one corrected for the family of this report."""
+    if math.isnan(one.p_adjusted) or abs(one.p - one.p_adjusted) < 5e-5:
+        return p_text(one.p)
+    return f"{p_text(one.p)}, {p_text(one.p_adjusted, 'corrected p')}"
 
 
 def interval_text(interval: Interval, digits: int = 1) -> str:
@@ -24,162 +31,100 @@ def interval_text(interval: Interval, digits: int = 1) -> str:
         return "no interval"
     if max(map(abs, interval)) < 1:
         digits = max(digits, 2)
-    return f"{_signed(interval[0], digits)} to {_signed(interval[1], digits)}"
+    return f"{signed(interval[0], digits)} to {signed(interval[1], digits)}"
+
+
+def points_text(value: float) -> str:
+    """A distance in FID points; enough digits not to be 0 where it is not."""
+    digits = 1 if abs(value) >= 0.95 else 2
+    return f"{abs(value):.{digits}f} points"
 
 
 def ratio_text(value: float) -> str:
-    """A ratio with two significant digits, or with none where it is large."""
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
-
-
-def _signed(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    """A ratio with two significant digits, with more near 1, and with none after the point where it is large."""
+    if not math.isfinite(value):
+        return "–"
+    if value >= 9.5:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if 0.95 <= value < 1.05 else f"{value:.2g}"
 
 
 def ratio_interval_text(interval: Interval) -> str:
-    if not all(map(math.isfinite, interval)):
+    if any(map(math.isnan, interval)):
         return "no interval"
+    if math.isinf(interval[1]):
+        return f"{ratio_text(interval[0])} or more"
     return f"{ratio_text(interval[0])} to {ratio_text(interval[1])}"
 
 
-@dataclass(frozen=True)
-class Rival:
-    """A comparison seen from the best method: differences are rival - best, ratios rival / best."""
-
-    name: str
-    difference: float
-    difference_interval: Interval
-    p_mean: float
-    ratio: float
-    ratio_interval: Interval
-    p_spread: float
+def effect_text(one: Hypothesis) -> str:
+    """The size of what was found, with its interval, as a − b or a / b."""
+    if one.kind == "mean":
+        digits = 2 if max(map(abs, (one.estimate, *one.interval))) < 1 else 1
+        return f"{signed(one.estimate, digits)} points [{interval_text(one.interval)}]"
+    if one.kind == "spread":
+        return f"×{ratio_text(one.estimate)} [{ratio_interval_text(one.interval)}]"
+    low, high = (signed(100 * bound, 0) for bound in one.interval)
+    return f"{signed(100 * one.estimate, 0)} percentage points [{low} to {high}]"
 
 
-def seen_from(best: str, one: Comparison) -> Rival:
-    low, high = one.mean_difference_interval
-    ratio_low, ratio_high = one.std_ratio_interval
-    if one.a == best:
-        return Rival(
-            one.b, -one.mean_difference, (-high, -low), one.p_mean_holm,
-            _inverse(one.std_ratio), (_inverse(ratio_high), _inverse(ratio_low)), one.p_spread_holm,
-        )  # fmt: skip
-    return Rival(
-        one.a, one.mean_difference, (low, high), one.p_mean_holm,
-        one.std_ratio, (ratio_low, ratio_high), one.p_spread_holm,
-    )  # fmt: skip
+def supported_text(one: Hypothesis) -> str:
+    """What a supported comparison says, the better method first."""
+    better, worse, value, (low, high) = _better_first(one)
+    at = f" at {one.teacher}" if one.teacher else ""
+    tail = f"{_interval_name(one)} {{}}; {both_p(one)})"
+    if one.kind == "mean":
+        bounds = tail.format(interval_text((low, high)))
+        return f"{better} has a lower mean FID than {worse}{at}, by {points_text(value)} ({bounds}"
+    if one.kind == "spread":
+        bounds = tail.format(ratio_interval_text((low, high)))
+        return (
+            f"{better} spreads less than {worse}{at}: the tries of {worse} lie {ratio_text(value)} times as far from"
+            f" their median ({bounds}"
+        )
+    bounds = tail.format(f"{signed(100 * low, 0)} to {signed(100 * high, 0)}")
+    return f"{better} collapses less often than {worse}{at}, by {signed(100 * value, 0)} percentage points ({bounds}"
+
+
+def equivalent_text(one: Hypothesis, margin: float) -> str:
+    at = f" at {one.teacher}" if one.teacher else ""
+    return (
+        f"{one.a} and {one.b} are equivalent{at}: their mean FIDs differ by less than the declared {margin:g} points"
+        f" ({interval_text(one.interval)})"
+    )
+
+
+def undecided_text(one: Hypothesis) -> str:
+    at = f" at {one.teacher}" if one.teacher else ""
+    name = {"mean": "Mean", "spread": "Spread", "collapse": "Collapse rate"}[one.kind]
+    sign = "/" if one.kind == "spread" else "−"
+    return f"{name}{at}, {one.a} {sign} {one.b}: {effect_text(one)} ({both_p(one)})"
+
+
+def trend_text(one: Trend) -> str:
+    """A trend that rests on one teacher, with and without it."""
+    without = dict(one.without).get(one.rests_on or "", math.nan)
+    return (
+        f"{one.method} {signed(one.slope, plus=True)} FID points with every doubling, without {one.rests_on}"
+        f" {signed(without, plus=True)} (lack of fit {p_text(one.p_lack_of_fit)})"
+    )
+
+
+def _interval_name(one: Hypothesis) -> str:
+    return "simultaneous 95% interval" if one.simultaneous else "95% interval"
+
+
+def _better_first(one: Hypothesis) -> tuple[str, str, float, Interval]:
+    """Better, worse, how much worse (a difference or a ratio above 1), and its interval."""
+    low, high = one.interval
+    if one.kind == "spread":
+        if one.estimate <= 1:
+            return one.a, one.b, _inverse(one.estimate), (_inverse(high), _inverse(low))
+        return one.b, one.a, one.estimate, (low, high)
+    if one.estimate <= 0:
+        return one.a, one.b, -one.estimate, (-high, -low)
+    return one.b, one.a, one.estimate, (low, high)
 
 
 def _inverse(value: float) -> float:
-    return 1 / value if value else float("inf")
-
-
-def verdicts(rivals: Sequence[Rival], kind: str) -> str:
-    """What is shown of the rivals against the best, by mean or spread, and what is not; one try has no spread."""
-    if kind == "spread":
-        rivals = [rival for rival in rivals if not math.isnan(rival.ratio)]
-    if not rivals:
-        return "one try a cell says nothing of it"
-    shown: list[str] = []
-    undecided: list[str] = []
-    for rival in rivals:
-        p = rival.p_mean if kind == "mean" else rival.p_spread
-        if kind == "mean":
-            text = f"{rival.name} is {rival.difference:.1f} points worse ({interval_text(rival.difference_interval)}"
-        else:
-            bounds = ratio_interval_text(rival.ratio_interval)
-            text = f"{rival.name}'s std is {ratio_text(rival.ratio)} times as large ({bounds}"
-        (shown if p <= ALPHA else undecided).append(f"{text}; {p_text(p)})")
-    if not undecided:
-        return _listed(shown)
-    tail = f"not shown to differ: {_listed(undecided)}"
-    return f"{_listed(shown)}; {tail}" if shown else tail
-
-
-def _listed(texts: Sequence[str], most: int = 5) -> str:
-    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
-    return "; ".join(texts[:most]) + more
-
-
-def mean_text(one: Comparison) -> str | None:
-    if not one.p_mean_holm <= ALPHA:
-        return None
-    better, worse = (one.a, one.b) if one.mean_difference < 0 else (one.b, one.a)
-    low, high = sorted(map(abs, one.mean_difference_interval))
-    return (
-        f"{better} has a lower mean FID than {worse}: by {abs(one.mean_difference):.1f} points "
-        f"(95% interval {low:.1f} to {high:.1f}; {p_text(one.p_mean_holm)}, Holm)."
-    )
-
-
-def spread_text(one: Comparison) -> str | None:
-    if not one.p_spread_holm <= ALPHA:
-        return None
-    best = one.a if one.std_ratio < 1 else one.b
-    rival = seen_from(best, one)
-    return (
-        f"{best} spreads less than {rival.name}: {rival.name}'s std is {ratio_text(rival.ratio)} times as large "
-        f"(95% interval {ratio_interval_text(rival.ratio_interval)}; {p_text(rival.p_spread)}, Holm)."
-    )
-
-
-def slope_text(one: SlopeDifference) -> str | None:
-    texts = []
-    if one.p_mean_holm <= ALPHA:
-        steep, other, low, high = one.a, one.b, *one.mean.interval
-        if one.mean.value < 0:
-            steep, other, low, high = one.b, one.a, -high, -low
-        texts.append(
-            f"the mean FID of {steep} rises by {abs(one.mean.value):.1f} points more than that of {other} "
-            f"(95% interval {interval_text((low, high))}; {p_text(one.p_mean_holm)}, Holm)"
-        )
-    if one.p_spread_holm <= ALPHA:
-        steep, other = (one.b, one.a) if one.log2_std.value < 0 else (one.a, one.b)
-        texts.append(
-            f"the std of {steep} grows {ratio_text(2 ** abs(one.log2_std.value))} times as fast as that of {other} "
-            f"({p_text(one.p_spread_holm)}, Holm)"
-        )
-    return f"With every doubling of the capacity gap, {' and '.join(texts)}." if texts else None
-
-
-def undecided_texts(one: Comparison, needed: SeedsNeeded | None) -> list[str]:
-    """What this pair leaves open, in mean and in spread, and the seeds that would settle it."""
-    texts = []
-    if not one.p_mean_holm <= ALPHA:
-        texts.append(
-            f"Mean of {one.a} against {one.b}: {_signed(one.mean_difference, 1)} points "
-            f"({interval_text(one.mean_difference_interval)}; {p_text(one.p_mean_holm)}){_needed_text(needed, 'mean')}."
-        )
-    if not one.p_spread_holm <= ALPHA:
-        texts.append(
-            f"Spread of {one.a} against {one.b}: std {ratio_text(one.std_ratio)} times as large "
-            f"({ratio_interval_text(one.std_ratio_interval)}; {p_text(one.p_spread_holm)})"
-            f"{_needed_text(needed, 'spread')}."
-        )
-    return texts
-
-
-def _needed_text(needed: SeedsNeeded | None, kind: str) -> str:
-    if needed is None:
-        return ""
-    seeds = needed.mean if kind == "mean" else needed.spread
-    return f"; {f'about {seeds}' if seeds else f'more than {NUM_SEEDS[-1]}'} seeds would show it"
-
-
-def undecided_slope(one: SlopeDifference, trends: Sequence[Trend]) -> str | None:
-    """The growth of both stds with the gap, where they are not shown to differ."""
-    if one.p_spread_holm <= ALPHA or not math.isfinite(one.log2_std.value):
-        return None
-    growth = {trend.method: trend.log2_std for trend in trends if trend.axis == "capacity gap"}
-    if one.a not in growth or one.b not in growth:
-        return None
-    each = " and ".join(
-        f"{name}'s std by {ratio_text(2 ** growth[name].value)} "
-        f"({ratio_interval_text(_power_of_two(growth[name].interval))})"
-        for name in (one.a, one.b)
-    )
-    return f"Growth of spread: a doubling of the gap multiplies {each}; {p_text(one.p_spread_holm)} that they differ."
-
-
-def _power_of_two(interval: Interval) -> Interval:
-    return 2.0 ** interval[0], 2.0 ** interval[1]
+    return 1 / value if value else math.inf

@@ -12,6 +12,16 @@ def number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
+def signed(value: float, digits: int = 1, *, plus: bool = False) -> str:
+    """`value` with a true minus sign; what rounds to zero has no sign, and what is no number is a dash."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        return text.lstrip("-")
+    return ("+" if plus and value > 0 else "") + text.replace("-", "−")
+
+
 def teacher_text(cell: Cell) -> str:
     """The teacher's name, with its size where the name does not already say it."""
     if cell.teacher is None:
@@ -26,3 +36,8 @@ def count_text(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g}{unit}"
     return f"{count:g}"
+
+
+def percent(value: float) -> str:
+    """A part of 1 in whole percent, without the sign of what rounds to 0."""
+    return f"{signed(100 * value, 0)}%" if math.isfinite(value) else "–"

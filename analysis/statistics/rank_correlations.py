@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.records.cells import Cell, FloatArray, methods_of
 from analysis.statistics.intervals import Interval, num_resamples
-from analysis.statistics.trends import MIN_TEACHERS, series_of
+from analysis.statistics.teacher_trends import MIN_TEACHERS, series_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from analysis.statistics.intervals import (
 class Summary:
     """Statistics of a cell's FIDs, in FID points unless a rate. Only the `_ok` fields leave collapsed members out.
 
-    n counts every finished member; num_fid those that have a FID (diverged members have none), which are the ones that
-    means and stds are made of. `fid_mean_ok` and `fid_std_ok` are over the `num_ok` members that did not collapse.
+    n counts every finished member; num_fid those with a finite FID (diverged members have none), which are the ones
+    that means and stds are made of. `fid_mean_ok` and `fid_std_ok` are over the `num_ok` members that did not collapse.
     """
 
     n: int
@@ -42,7 +42,8 @@ class Summary:
     fid_quartiles: tuple[float, float]
     fid_min: float
     fid_max: float
-    fid_cv: float
+    fid_cv: float  # std / mean: a std that grows with its mean is no news
+    fid_log_std: float  # natural logarithm of the std
     collapse_rate: float
     collapse_rate_interval: Interval
     fid_mean_ok: float
@@ -52,8 +53,8 @@ class Summary:
 
 def summarise(cell: Cell, generator: np.random.Generator) -> Summary:
     """The summary of one cell; NaN where there are too few members for a number."""
-    fid = cell.fid[~np.isnan(cell.fid)]
-    fine = cell.fid[~cell.collapsed]
+    finite = np.isfinite(cell.fid)
+    fid, fine = cell.fid[finite], cell.fid[finite & ~cell.collapsed]
     n = len(cell.fid)
     hits = int(cell.collapsed.sum())
     low, high, coverage = median_interval(fid)
@@ -76,7 +77,8 @@ def summarise(cell: Cell, generator: np.random.Generator) -> Summary:
         fid_quartiles=(float(quartiles[0]), float(quartiles[2])),
         fid_min=float(fid.min()) if len(fid) else float("nan"),
         fid_max=float(fid.max()) if len(fid) else float("nan"),
-        fid_cv=std(fid) / mean(fid),
+        fid_cv=std(fid) / mean(fid) if mean(fid) > 0 else float("nan"),
+        fid_log_std=float(np.log(std(fid))) if std(fid) > 0 else float("nan"),
         collapse_rate=hits / n,
         collapse_rate_interval=rate_interval(hits, n),
         fid_mean_ok=mean(fine),

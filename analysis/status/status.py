@@ -114,8 +114,12 @@ def facts(standing: Standing) -> list[tuple[str, str]]:
 
 
 def terminal_status(standing: Standing) -> str:
-    """The whole standing as lines of text."""
-    return "\n".join(_lines(standing))
+    """The whole standing as lines of text; what would steer the terminal is written out."""
+    return "\n".join(_printable(line) for line in _lines(standing))
+
+
+def _printable(line: str) -> str:
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 def _lines(standing: Standing) -> Iterator[str]:

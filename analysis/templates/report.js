@@ -1,4 +1,7 @@
 "use strict";
+if (matchMedia("(max-width: 720px)").matches) {
+  for (const details of document.querySelectorAll("details.tall")) details.open = false;
+}
 for (const table of document.querySelectorAll("table.data")) {
   const heads = [...table.querySelectorAll("thead th")];
   heads.forEach((head, column) => {

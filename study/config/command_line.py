@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from study.directory.claim import MARKER, is_claimed
 
 
 def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
@@ -139,11 +143,13 @@ def one_line(error: BaseException) -> str:
 
 
 def require_study(study_dir: Path) -> None:
-    """Raises ValueError where no sweep has written its study.yaml."""
+    """Raises ValueError where no sweep has written its marker and study.yaml."""
     if not study_dir.is_dir():
         raise ValueError(f"study_dir must be a study's directory but {study_dir} is not there")
     if not (study_dir / "study.yaml").is_file():
         raise ValueError(f"study_dir must hold a study but {study_dir} has no study.yaml (yet)")
+    if not is_claimed(study_dir):
+        raise ValueError(f"study_dir must hold a study of this program but {study_dir} has no {MARKER}")
 
 
 def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
@@ -151,8 +157,24 @@ def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
     # What stops a job is treated like Ctrl-C, and so is study.cancel where a script's shell had it ignore that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        sys.exit(main(sys.argv[1:]))
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
     except ValueError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says so again at its end
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _reader_is_gone() -> bool:
+    """Whether what read our output, as in `| head`, has ended."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

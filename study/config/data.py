@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,8 +34,7 @@ def make_study_data(raw: Raw, missing: Sequence[str]) -> DataSpec:
     settings = mapping(raw, "data")
     if missing:
         return planned_data(settings, tuple(missing))
-    own: dict[str, Any] = {key: value for key, value in settings.items() if key != "shape"}
-    data = make_data(own)
+    data = make_data(settings)
     if settings.get("shape") is not None and (expected := make_shape(settings)) != data_shape(data):
         raise ValueError(f"data.shape must be that of the data, which is {data_shape(data)}, but got {expected}")
     return data

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from analysis.results.settings import ReportSettings
 from storage import location, new_file
 from study.config.command_line import one_line, option_config, plain, require_study
 from study.config.data import make_study_data, missing_data, without
@@ -66,7 +67,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         tuning=tuning,
         max_members=mapping(raw, "pack")["max_members"],
         checkpoint_every_steps=mapping(raw, "pack")["checkpoint_every_steps"],
-        collapse_fid=raw["collapse_fid"],
+        report=make(ReportSettings, "report", mapping(raw, "report")),
         max_device_hours=raw["max_device_hours"],
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),
         teachers_first=_teachers_first(raw["teachers_first"]),
@@ -94,10 +95,13 @@ def _require_readable(data: Dataset, evaluation: EvaluationSpec) -> None:
         )
 
 
-def write_study_yaml(cfg: DictConfig, study_dir: Path) -> None:
-    """Writes the resolved config as study.yaml, for people and study.status; no sweep reads it back."""
+def write_study_yaml(cfg: DictConfig, study_dir: Path, command: str = "python -m study.sweep") -> None:
+    """Writes the resolved config as study.yaml, for people, study.status and study.report; no sweep reads it back.
+
+    Its first line is a comment: the command that made it.
+    """
     with new_file(study_dir / "study.yaml") as file:
-        file.write(yaml.safe_dump(plain(cfg), sort_keys=False).encode())
+        file.write(f"# {' '.join(command.split())}\n{yaml.safe_dump(plain(cfg), sort_keys=False)}".encode())
 
 
 def read_study_yaml(study_dir: Path) -> StudyConfig:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.results.settings import ReportSettings
 from study.config.tuning import TuningConfig
 from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.data import DataSpec
@@ -72,7 +73,7 @@ class StudyConfig:
     tuning: TuningConfig | None  # None: protocol=grid
     max_members: int | None  # of a pack; None: as many as its workers' memory holds
     checkpoint_every_steps: int | None  # None: no checkpoints
-    collapse_fid: float
+    report: ReportSettings
     cluster: ClusterConfig
     max_device_hours: float | None = None  # when the records hold as many, nothing more is begun
     teachers_first: tuple[str, ...] = ()  # names; their members come before those of the others
@@ -106,7 +107,6 @@ class StudyConfig:
             require_whole("train.pool_steps", self.train.pool_steps, 1, self.process.num_timesteps)
         self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
         require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
-        require_number("collapse_fid", self.collapse_fid, above=0)
         if self.max_device_hours is not None:
             require_number("max_device_hours", self.max_device_hours, above=0)
         if self.train.batch_size % self.cluster.num_workers:

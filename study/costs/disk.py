@@ -1,8 +1,6 @@
-"""How much disk the rest of a study takes, whether it is there, and what a full one looks like in an error."""
+"""How much disk the rest of a study takes, and whether it is there."""
 
-import errno
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,7 @@ from study.costs.model import Counts
 from study.planning.members import Pack
 from trainables.specs import TeacherSpec
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK = 4096  # bytes: no file takes less
-
-
-def full_disk(error: BaseException) -> bool:
-    """Whether an error, here or in a worker whose traceback it holds, says that there is no room or quota left."""
-    return any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in _NO_SPACE)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ def checkpoints_dir(study_dir: Path) -> Path:
 
 
 def ray_dir(study_dir: Path) -> Path:
-    """What Ray keeps for itself while packs run; nothing is read from it again."""
-    return checkpoints_dir(study_dir) / "ray"
+    """What Ray keeps for itself while packs run; nothing is read from it again. Of the form of our temporaries."""
+    return study_dir.absolute() / ".ray.00000000.tmp"
 
 
 def ray_storage(study_dir: Path) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records.rows import finished_run_ids
-from storage import create, is_local, made_folders, overwrite
-from study.costs.disk import full_disk
+from storage import create, full_disk, is_local, made_folders, overwrite
+from study.directory.claim import LEASE, MARKER, claim, require_claimable
 
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 20.0  # without a beat: a machine that stands still for so long has lost its lease
@@ -46,8 +46,10 @@ def lease(
     interrupted (KeyboardInterrupt) when somebody took the lease over because this process stood still.
     """
     own = study_dir / f"sweep-{secrets.token_hex(8)}.lease"
+    require_claimable(study_dir)
     try:
         made = made_folders(study_dir)
+        claimed = claim(study_dir)
         _take(own, stale_seconds)
     except OSError as error:
         if full_disk(error):
@@ -63,9 +65,11 @@ def lease(
     finally:
         stop.set()
         beating.join()
-        own.unlink(missing_ok=True)
-        _cancelled(own).unlink(missing_ok=True)
-        with suppress(OSError):
+        with suppress(OSError):  # where the directory cannot be written any more, the lease goes stale
+            own.unlink(missing_ok=True)
+            _cancelled(own).unlink(missing_ok=True)
+            if claimed and {path.name for path in study_dir.iterdir()} == {MARKER}:
+                (study_dir / MARKER).unlink()
             for folder in made:
                 folder.rmdir()
 
@@ -103,6 +107,8 @@ def ask_to_stop(study_dir: Path) -> None:
     for own in _leases(study_dir):
         if not _is_gone(_read(own)) and not _cancelled(own).exists():
             create(_cancelled(own), b"")
+            if not own.exists():  # it ended meanwhile
+                _cancelled(own).unlink(missing_ok=True)
 
 
 def is_held(study_dir: Path) -> bool:
@@ -127,9 +133,17 @@ def _take(own: Path, stale_seconds: float) -> None:
         if _leases(own.parent) <= {own, *stale}:
             for path in stale:
                 path.unlink(missing_ok=True)
+            _remove_stale_cancels(own.parent)
             return
         own.unlink(missing_ok=True)
         time.sleep(random.uniform(0.0, 0.2))  # whom it met draws another time
+
+
+def _remove_stale_cancels(study_dir: Path) -> None:
+    """Removes what asked sweeps to stop that have ended since."""
+    for path in study_dir.glob("sweep-*.cancel"):
+        if LEASE.match(path.name) and not path.with_suffix(".lease").exists():
+            path.unlink(missing_ok=True)
 
 
 def _wait_until_stale(study_dir: Path, stale_seconds: float) -> set[Path]:
@@ -154,39 +168,47 @@ def _in_use(study_dir: Path, facts: Mapping[str, Any]) -> str:
 
 
 def _leases(study_dir: Path) -> set[Path]:
-    return set(study_dir.glob("sweep-*.lease"))
+    return {path for path in study_dir.glob("sweep-*.lease") if LEASE.match(path.name)}
 
 
 def _beat(own: Path, seconds: float, stale_seconds: float, stop: threading.Event) -> None:
     beat, last = 0, time.monotonic()
     while not stop.wait(seconds):
         beat += 1
-        with suppress(OSError):  # a file system that is away for a while: the next beat tries again
-            if _was_taken_over(own, beat, stale_at=last + stale_seconds):
-                print(f"{own.parent} was taken over by another sweep: this one stood still", file=sys.stderr)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                return
+        try:
+            lost = _why_lost(own, beat, stale_at=last + stale_seconds)
             last = time.monotonic()
-            if _cancelled(own).exists():
-                print("\nstopped by study.cancel", file=sys.stderr)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                return
+            if lost is None and _cancelled(own).exists():
+                lost = "stopped by study.cancel"
+        except OSError as error:  # a file system that is away for a while: the next beat tries again
+            if time.monotonic() - last < stale_seconds:
+                continue
+            lost = f"{own.parent} cannot be written since {stale_seconds:g} s: {error.strerror or error}"
+        if lost is not None:
+            print(f"\n{lost}", file=sys.stderr)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return
 
 
-def _was_taken_over(own: Path, beat: int, stale_at: float) -> bool:
-    """Beats, unless another has removed the lease meanwhile.
+def _why_lost(own: Path, beat: int, stale_at: float) -> str | None:
+    """Beats; says in a sentence why the lease is lost, None where it is held.
 
-    In an object store it may have been removed in the middle of the beat, which makes it again. Who does so makes its
-    own first; so whoever stood still looks for others after its beat, and gives way.
+    In an object store another sweep may have removed it in the middle of the beat, which makes it again. It makes its
+    own first; so a sweep that stood still looks for others after its beat, and gives way.
     """
+    taken_over = f"{own.parent} was taken over by another sweep: this one stood still"
     try:
         overwrite(own, _content(beat))
     except FileNotFoundError:
-        return True
+        if _leases(own.parent):
+            return taken_over
+        if is_local(own) and not own.parent.exists():
+            return f"{own.parent} is not there any more: it was removed or moved while the sweep ran"
+        return f"{own} was removed by another program, so another sweep may start on the same study"
     if is_local(own) or time.monotonic() < stale_at or _leases(own.parent) <= {own}:
-        return False
+        return None
     own.unlink(missing_ok=True)
-    return True
+    return taken_over
 
 
 def _content(beat: int) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
+from study.execution.auth_token import keep_token_private
 from study.execution.workers import worker_group
 
 _CONNECT_SECONDS = 5.0
@@ -44,6 +45,8 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
     os.environ.update(environment)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
+    if config.address == LOCAL:
+        keep_token_private()
     try:
         context = ray.init(
             address=config.address,
@@ -65,10 +68,17 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
         ray.shutdown()
 
 
+def local_slots(config: ClusterConfig) -> int | None:
+    """How many worker groups fit this machine, where Ray will be started here; None for a cluster that runs."""
+    if config.address != LOCAL:
+        return None
+    return count_slots(replace(config, memory_gb_per_worker=0.0), [_this_machine()]).number
+
+
 def require_reachable(config: ClusterConfig) -> None:
     """Raises ValueError when this machine is too small for one pack, or where no cluster answers; starts nothing."""
     if config.address == LOCAL:
-        count_slots(replace(config, memory_gb_per_worker=0.0), [_this_machine()])
+        local_slots(config)
         if config.dashboard_host not in _LOOPBACK:
             print(
                 f"warning: cluster.dashboard_host={config.dashboard_host} opens the dashboard to other machines"

@@ -41,7 +41,6 @@ class RecordSink:
     study: str
     phase: str
     phases: Mapping[str, str]  # by run_id, of the members whose phase is not `phase`
-    collapse_fid: float
     folders: Folders
     devices_per_worker: float = 1.0  # the part of a GPU that a worker has, or GPUs
 
@@ -62,7 +61,7 @@ class RecordSink:
         return {
             "study": self.study,
             "phase": phase,
-            "status": self._status(result),
+            "status": _status(result),
             **_identity(member),
             **self._sizes(member),
             **_evaluation(result),
@@ -84,12 +83,6 @@ class RecordSink:
             "started_at": finished - timedelta(seconds=seconds),
             "finished_at": finished,
         }
-
-    def _status(self, result: MemberResult) -> str:
-        if result.evaluation is None:
-            return "diverged"
-        fid = result.evaluation.metrics["fid"]
-        return "ok" if fid <= self.collapse_fid else "collapsed"  # a NaN is not below any threshold
 
     def _macs_per_second(self, result: MemberResult) -> float | None:
         """Of this worker while it trained the member's pack; None where the student was trained before."""
@@ -114,6 +107,11 @@ class RecordSink:
             }
             row["capacity_gap"] = teacher.size.params / student.params
         return row
+
+
+def _status(result: MemberResult) -> str:
+    """A member without a finite FID has diverged; which of the others have collapsed is a setting of the report."""
+    return "ok" if result.evaluation is not None and np.isfinite(result.evaluation.metrics["fid"]) else "diverged"
 
 
 def _identity(member: Member) -> dict[str, Any]:

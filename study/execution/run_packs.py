@@ -51,7 +51,6 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
         study=config.study,
         phase=phase,
         phases=phases or {},
-        collapse_fid=config.collapse_fid,
         folders=folders(config.study_dir),
         devices_per_worker=devices_per_worker(config),
     )
@@ -100,7 +99,7 @@ def run_packs(
     ]
     total = sum(len(pack.members) * pack.members[0].train.steps for pack in packs)
     total += sum(spec.num_steps for spec in teachers.specs)
-    count = StudyCount(config.study_dir)
+    count = StudyCount(config.study_dir, collapse_fid=config.report.collapse_fid)
     count.plan(member for pack in packs for member in pack.members)
     metrics = StudyMetrics(config.study, count, lambda: packs)
     with bar(count, partial(describe_packs, packs, teachers), total=total, unit="step", show=metrics.show):

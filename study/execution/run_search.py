@@ -55,7 +55,8 @@ def _run_search(
 ) -> None:
     tuning = tuning_of(config)
     num_members = len(arms(config)) * tuning.num_trials * len(tuning.search_seeds)
-    count, teachers = StudyCount(config.study_dir), TeacherTasks(config, missing)
+    count = StudyCount(config.study_dir, collapse_fid=config.report.collapse_fid)
+    teachers = TeacherTasks(config, missing)
     count.refresh()
     before = len(count.rows) - _num_finished(searches)
     packs: list[Pack] = []  # that were begun

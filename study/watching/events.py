@@ -32,7 +32,14 @@ from storage import is_local, new_file
 MAX_BYTES = 1_000_000  # of a file; one older part of it is kept
 MAX_FILES = 200
 MAX_TEXT = 2000  # characters of one value
+_NAME = re.compile(r"\d{8}T\d{6}-[a-z]+-[A-Za-z0-9._-]+-\d+\.jsonl(\.1)?\Z")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_FACTS: Mapping[str, Mapping[str, type]] = {
+    "pack_started": {"pack_id": str, "run_ids": list, "seeds": list, "steps": int},
+    "pack_ended": {"pack_id": str},
+    "member_failed": {"run_id": str, "final": bool},
+    "sweep_ended": {"outcome": str},
+}
 _STARTED = datetime.now(UTC)
 
 
@@ -57,9 +64,20 @@ def read_events(study_dir: Path) -> list[dict[str, Any]]:
     return sorted(_events(study_dir), key=lambda event: str(event["time"]))
 
 
+def has_facts(event: Mapping[str, Any]) -> bool:
+    """Whether an event has what readers ask of its kind, each of its type."""
+    facts = _FACTS.get(event["event"], {})
+    if not all(isinstance(event.get(key), kind) for key, kind in facts.items()):
+        return False
+    return all(isinstance(item, str | int) for key in ("run_ids", "seeds") if key in facts for item in event[key])
+
+
 def remove_old_logs(study_dir: Path) -> None:
-    """Keeps the newest MAX_FILES files."""
-    for path in sorted(log_dir(study_dir).glob("*.jsonl*"))[:-MAX_FILES]:
+    """Keeps the newest MAX_FILES of the files that have the name of a log, where they lie in the study itself."""
+    folder = log_dir(study_dir)
+    if is_local(folder) and folder.is_symlink():
+        return
+    for path in sorted(path for path in folder.glob("*.jsonl*") if _NAME.match(path.name))[:-MAX_FILES]:
         path.unlink(missing_ok=True)
 
 
@@ -138,8 +156,16 @@ def _events(study_dir: Path) -> Iterator[dict[str, Any]]:
             for line in path.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError):
                     event = json.loads(line)
-                    if isinstance(event, dict) and isinstance(event.get("time"), str) and "event" in event:
+                    if isinstance(event, dict) and _has_time(event) and isinstance(event.get("event"), str):
                         yield event
+
+
+def _has_time(event: Mapping[str, Any]) -> bool:
+    try:
+        datetime.fromisoformat(event["time"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _file_name(role: str) -> str:

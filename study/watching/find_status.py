@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.records.cells import Kind, labels, teacher_labels
+from analysis.records.rows import outcome
 from analysis.status.status import (
     FINISHED,
     RUNNING,
@@ -26,7 +28,7 @@ from study.directory.layout import folders
 from study.directory.lease import holder
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.search.replay import known_members
-from study.watching.events import read_events
+from study.watching.events import has_facts, read_events
 from study.watching.progress import Progress
 from study.watching.study_count import RUNNING as RUNS
 from study.watching.study_count import WAITING, StudyCount
@@ -54,7 +56,8 @@ def find_standing(study: PlannedStudy) -> Standing:
     """How the study stands now. Raises ValueError when its records are damaged."""
     config, members = study.config, study.members
     sweep = _Sweep.find(config.study_dir)
-    count = StudyCount(config.study_dir, since=sweep.begun if sweep.lives else datetime.now(UTC))
+    since = sweep.begun if sweep.lives else datetime.now(UTC)
+    count = StudyCount(config.study_dir, since, config.report.collapse_fid)
     count.plan(members.values())
     count.refresh()
     rows, waiting = count.rows, count.in_state(WAITING)
@@ -74,11 +77,11 @@ def find_standing(study: PlannedStudy) -> Standing:
         finished=num_finished,
         not_planned=len(set(rows) - set(members)),
         teachers=teachers,
-        cells=_cells(count),
+        cells=_cells(config, count),
         running=running,
         waiting=[_waiting_pack(pack.members) for pack in plan_packs(waiting, config.max_members)],
         failures=sweep.failures,
-        bad=_bad([row for run_id, row in rows.items() if run_id in members]),
+        bad=_bad([row for run_id, row in rows.items() if run_id in members], config.report.collapse_fid),
         member_steps_per_second=expenses.member_steps_per_second(since),
         device_seconds=sum(row["device_seconds"] or 0.0 for row in rows.values()),
         device_seconds_left=0.0 if is_finished else expenses.seconds_left(),
@@ -99,7 +102,7 @@ class _Sweep:
     @classmethod
     def find(cls, study_dir: Path) -> _Sweep:
         held = holder(study_dir)
-        events = read_events(study_dir)
+        events = [event for event in read_events(study_dir) if has_facts(event)]
         starts = [index for index, event in enumerate(events) if event["event"] == "sweep_started"]
         events = events[starts[-1] :] if starts else []
         lives = held is not None and held.lives
@@ -122,7 +125,7 @@ def _how_it_ended(events: Sequence[Mapping[str, Any]]) -> str:
 
 def _failure(event: Mapping[str, Any]) -> Remark | None:
     """An exception or a lost machine, in a line."""
-    when, errors = event["time"][11:19], [event.get("error"), *event.get("errors", ())]
+    when, errors = event["time"][11:19], [event.get("error"), *_texts(event.get("errors"))]
     said = [str(error).strip().splitlines()[-1] for error in errors if error and str(error).strip()]
     text = ": " + said[0].split(". ")[0][:200] if said else ""
     if event["event"] == "member_failed":
@@ -131,6 +134,10 @@ def _failure(event: Mapping[str, Any]) -> Remark | None:
     if event["event"] in ("worker_lost", "group_restarted", "controller_lost"):
         return Remark(text=f"{when} {event['event'].replace('_', ' ')}, its packs go on{text}")
     return None
+
+
+def _texts(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _running_pack(progress: Progress, count: StudyCount) -> PackStanding | None:
@@ -161,18 +168,23 @@ def _teachers(config: StudyConfig, count: StudyCount) -> list[TeacherStanding]:
     return found
 
 
-def _cells(count: StudyCount) -> list[CellStanding]:
-    cells: dict[tuple[str | None, str], list[str]] = {}
-    for run_id, member in count.members.items():
-        cells.setdefault((member.teacher.name if member.teacher else None, member.method.name), []).append(run_id)
+def _cells(config: StudyConfig, count: StudyCount) -> list[CellStanding]:
+    """The cells of the report, with what is planned of each; all searched settings of a method are one."""
+    members, groups = count.members, dict[tuple[str | None, str], list[str]]()
+    teachers = teacher_labels(
+        {one.teacher.teacher_id: (one.teacher.name, one.teacher.seed) for one in members.values() if one.teacher}
+    )
+    for (run_id, member), label in zip(members.items(), _labels(config, members, count.rows), strict=True):
+        teacher = teachers[member.teacher.teacher_id] if member.teacher else None
+        groups.setdefault((teacher, label), []).append(run_id)
     found = []
-    for (teacher, method), run_ids in cells.items():
+    for (teacher, label), run_ids in groups.items():
         own = [count.rows[run_id] for run_id in run_ids if run_id in count.rows]
         states = Counter(map(count.state, run_ids))
         found.append(
             CellStanding(
                 teacher=teacher,
-                method=method,
+                method=label,
                 planned=len(run_ids),
                 ok=states["ok"],
                 collapsed=states["collapsed"],
@@ -184,16 +196,32 @@ def _cells(count: StudyCount) -> list[CellStanding]:
     return found
 
 
-def _bad(rows: Sequence[Mapping[str, Any]]) -> list[Remark]:
+def _labels(config: StudyConfig, members: Mapping[str, Member], rows: Mapping[str, Any]) -> list[str]:
+    """The label of every member's cell, as the report has it."""
+    searched = set(config.tuning.search_seeds) if config.tuning else set()
+    kept = [member for member in members.values() if member.seed not in searched]
+    texts = labels([_kind(config, member, rows.get(member.run_id)) for member in kept])
+    by_id = {member.run_id: text for member, text in zip(kept, texts, strict=True)}
+    return [by_id.get(run_id, f"{member.method.name} (search)") for run_id, member in members.items()]
+
+
+def _kind(config: StudyConfig, member: Member, row: Mapping[str, Any] | None) -> Kind:
+    """Its cell's; a member without a row is of the grid where it has the settings of the recipe."""
+    of_grid = config.tuning is None or (member.method in config.methods and member.train == config.train)
+    phase = row["phase"] if row else "grid" if of_grid else "confirm"
+    return Kind.of(phase, member.method.name, member.identity())
+
+
+def _bad(rows: Sequence[Mapping[str, Any]], collapse_fid: float | None) -> list[Remark]:
     """The members that collapsed or diverged, newest first."""
     newest_first = sorted(rows, key=lambda row: row["finished_at"] or datetime.min.replace(tzinfo=UTC), reverse=True)
-    return [
-        Remark(
-            text=f"{row['method']}, teacher {row['teacher'] or 'none'}, seed {row['seed']}: "
-            + (f"FID {row['fid']:.1f}" if row["status"] == "collapsed" and row["fid"] is not None else row["status"])
-            + (f" at step {row['diverged_at_step']}" if row["diverged_at_step"] is not None else ""),
-            run_id=row["run_id"],
-        )
-        for row in newest_first
-        if row["status"] != "ok"
-    ]
+    found = []
+    for row in newest_first:
+        state = outcome(row["status"], row["fid"], collapse_fid)
+        if state == "ok":
+            continue
+        what = f"FID {row['fid']:.1f}" if state == "collapsed" else "diverged"
+        step = f" at step {row['diverged_at_step']}" if row["diverged_at_step"] is not None else ""
+        text = f"{row['method']}, teacher {row['teacher'] or 'none'}, seed {row['seed']}: {what}{step}"
+        found.append(Remark(text=text, run_id=row["run_id"]))
+    return found

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.records.rows import read_new_runs
+from analysis.records.rows import outcome, read_new_runs
 from study.planning.members import Pack
 from study.watching.progress import Progress, read_progress
 from trainables.specs import Member
@@ -34,6 +34,7 @@ class StudyCount:
 
     study_dir: Path
     since: datetime | None = field(default_factory=lambda: datetime.now(UTC))
+    collapse_fid: float | None = None  # above it a member has collapsed
     members: dict[str, Member] = field(default_factory=dict)  # planned, by run_id
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by run_id
     progress: Mapping[str, Progress] = field(default_factory=dict)  # by pack_id or teacher_id
@@ -51,9 +52,9 @@ class StudyCount:
         self._running = {run_id for one in self.progress.values() for run_id in one.run_ids} - set(self.rows)
 
     def state(self, run_id: str) -> str:
-        """The status of the member's row, or running, or waiting."""
+        """What the member's row says (ok, collapsed, diverged), or running, or waiting."""
         if run_id in self.rows:
-            return str(self.rows[run_id]["status"])
+            return self._outcome(self.rows[run_id])
         return RUNNING if run_id in self._running else WAITING
 
     def in_state(self, state: str) -> list[Member]:
@@ -67,8 +68,11 @@ class StudyCount:
             for run_id, member in list(self.members.items())
             if run_id not in self.rows
         )
-        found.update((row["teacher"] or NO_TEACHER, row["method"], row["status"]) for row in self.rows.values())
+        found.update((row["teacher"] or NO_TEACHER, row["method"], self._outcome(row)) for row in self.rows.values())
         return found
+
+    def _outcome(self, row: Mapping[str, Any]) -> str:
+        return outcome(row["status"], row["fid"], self.collapse_fid)
 
     def member_steps(self, packs: Sequence[Pack]) -> int:
         """Steps taken of these packs' members; a member with a row has taken all of its budget."""

@@ -22,7 +22,7 @@ METHODS = {
 
 
 def make_row(method: str, teacher: str | None, seed: int, fid: float | None, **changes: Any) -> dict[str, Any]:
-    """A row of RUN_SCHEMA with every required column; `changes` overrides columns."""
+    """A row of RUN_SCHEMA with every required column; `changes` overrides columns, or dotted keys of member."""
     lift = method.startswith("lift")
     params, teacher_fid = TEACHERS.get(teacher or "", (None, None))
     row: dict[str, Any] = {
@@ -44,12 +44,30 @@ def make_row(method: str, teacher: str | None, seed: int, fid: float | None, **c
         "world_size": 1, "device": "cpu", "torch": "2.13.0", "ray": "2.60.0",
         "diffusers": "0.42.1", "code_version": "test",
     }  # fmt: skip
-    row.update(changes)
-    member = {key: row[key] for key in sorted(row) if key not in ("fid", "status", "student_teacher_distance")}
-    row["member"] = json.dumps(member, sort_keys=True)
-    row["run_id"] = hashlib.sha256(row["member"].encode()).hexdigest()[:16]
+    row.update({key: value for key, value in changes.items() if "." not in key})
+    row["member"] = json.dumps(_member(row, changes), sort_keys=True)
+    row["run_id"] = hashlib.sha256((row["phase"] + row["member"]).encode()).hexdigest()[:16]
     row["train_id"] = row["run_id"]
     return row
+
+
+def _member(row: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """What a study hashes; a change such as {"train.eps": 1e-7} is in it and in no column."""
+    names = ("output", "feature", "group_size", "coarse_norm", "gate", "reduction")
+    weights = ("lambda_diff", "lambda_out", "lambda_feat")
+    member: dict[str, Any] = {
+        **{key: row[key] for key in ("data", "seed")},
+        "teacher": row["teacher_id"],
+        "student": {"model_class": row["student"]},
+        "method": {"name": row["method"], **{key: row[key] for key in (*names, *weights)}},
+        "train": {key: row[key] for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision")},
+        "evaluation": {key: row[key] for key in ("num_images", "sampler", "sampler_steps", "feature_extractor")},
+    }
+    for key, value in changes.items():
+        if "." in key:
+            group, name = key.split(".")
+            member[group][name] = value
+    return member
 
 
 def make_curve(*, lift: bool, points: int = 8) -> list[dict[str, Any]]:
@@ -79,7 +97,7 @@ def toy_rows(num_seeds: int = 5) -> list[dict[str, Any]]:
             for seed in range(num_seeds):
                 rows.append(make_row(method, teacher, seed, float(location + 8 * step + noise[seed])))
     broken = [index for index, row in enumerate(rows) if row["method"] == "out_kd" and row["teacher"] == "large"]
-    rows[broken[0]] = make_row("out_kd", "large", 0, 412.0, status="collapsed")
+    rows[broken[0]] = make_row("out_kd", "large", 0, 412.0)
     rows[broken[1]] = make_row("out_kd", "large", 1, None, diverged_at_step=77)
     return rows
 
@@ -97,10 +115,10 @@ def search_rows(num: int = 12) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def ablation_rows() -> list[dict[str, Any]]:
+def variant_rows() -> list[dict[str, Any]]:
     """lift_place at three group sizes."""
     return [
-        make_row("lift_place", "large", seed, 30.0 + size / 4 + seed, phase="ablation", group_size=size)
+        make_row("lift_place", "large", seed, 30.0 + size / 4 + seed, group_size=size)
         for size in (4, 16, 64)
         for seed in (0, 1)
     ]

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from s3_server import SECRET_KEY
 
-from storage import filesystem, is_there, location, new_folder, whole_folders
-from trainables.damage import set_aside
+from storage import filesystem, is_there, location, new_folder, set_aside, whole_folders
 
 
 def test_half_an_upload_is_not_there(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from storage import is_local
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
+from study.directory.claim import claim
 from study.directory.layout import checkpoints_dir
 from study.directory.lease import lease
 from study.loggers import exporting
@@ -34,6 +35,7 @@ def row(run_id: str) -> dict[str, Any]:
 
 def test_a_study_is_watched_where_it_lies(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = compose("config", [f"study_dir={place}", *OVERRIDES])
+    claim(place)
     write_study_yaml(cfg, place)
     first, second = plan_members(study_config(cfg))
     log = EventLog(log_dir(place), "worker")

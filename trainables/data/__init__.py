@@ -9,7 +9,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, Protocol
 
-from trainables.checks import require_choice
+from trainables.checks import check_keys, require_choice
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
 from trainables.data.folder import Folder
@@ -47,7 +47,7 @@ SOURCES: dict[str, Any] = {
 
 
 def make_data(settings: Mapping[str, Any]) -> DataSpec:
-    """The data set of the settings: `source` (by default the name) and the keys of that source.
+    """The data set of the settings: `source` (by default the name) and the keys of that source. `shape` is for plans.
 
     Raises ValueError that names the key, the value and what is allowed.
     """
@@ -56,9 +56,7 @@ def make_data(settings: Mapping[str, Any]) -> DataSpec:
     require_choice(f"data.{key}", source, tuple(SOURCES))
     allowed = [field.name for field in fields(SOURCES[source])]
     own = {name: value for name, value in settings.items() if name not in ("source", "shape")}  # shape: of dry runs
-    for name in own:
-        if name not in allowed:
-            raise ValueError(f"data has no key {name!r}; allowed: source, {', '.join(allowed)}")
+    check_keys("data", own, ["source", *allowed])
     try:
         spec: DataSpec = SOURCES[source](**own)
     except TypeError as error:

@@ -114,18 +114,23 @@ class Dataset:
 
     def reference(self, indices: torch.Tensor) -> torch.Tensor:
         """Images in [-1, 1] that those of a model are measured against."""
-        return self.x_0(indices) if self.references is None else self.references.x_0(indices)
+        return self.decoded(self.x_0(indices)) if self.references is None else self.references.x_0(indices)
 
     def condition(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the images of the indices are conditioned on; the extra conditions follow those of the images."""
+        """What the images of the indices are conditioned on; the extra conditions follow those of the images.
+
+        What extra conditions do not say is the null.
+        """
         extra = indices >= len(self)
         if not extra.any():
             return {name: values[indices] for name, values in self.conditions.items()}
         found = {}
         for name, values in self.conditions.items():
-            of_images, others = values[indices[~extra]], self.extra_conditions[name][indices[extra] - len(self)]
-            found[name] = others.new_empty((len(indices), *others.shape[1:]))
-            found[name][~extra], found[name][extra] = of_images, others
+            of_images = values[indices[~extra]]
+            found[name] = self.null[name].to(of_images).repeat(len(indices), *[1] * (of_images.ndim - 1))
+            found[name][~extra] = of_images
+            if name in self.extra_conditions:
+                found[name][extra] = self.extra_conditions[name][indices[extra] - len(self)]
         return found
 
     @property

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from storage import file_digest, read_sealed, sealed
 from trainables.checks import require_text
 from trainables.data.dataset import POOLED, TEXT, Dataset
-from trainables.data.latents import LATENTS, MANIFEST, NULL, describe_shard, shard_digest
+from trainables.data.latents import (
+    LATENTS,
+    LOG_VARIANCE,
+    MANIFEST,
+    MIRRORED,
+    MIRRORED_LOG_VARIANCE,
+    NULL,
+    PROMPTS,
+    describe_shard,
+)
 
 Tensors = dict[str, torch.Tensor]
 
@@ -19,20 +30,28 @@ Tensors = dict[str, torch.Tensor]
 def _encode(
     data: Dataset, vae: Any, encode_text: Callable[..., Tensors] | None, indices: torch.Tensor, raw: Mapping[str, Any]
 ) -> Tensors:
-    """The tensors of one shard, float32."""
-    latents, texts = [], []
-    channels = vae.config.in_channels
+    """The tensors of one shard, float32; mirrored images are encoded too where the data mirrors them."""
+    found: dict[str, list[torch.Tensor]] = {}
     for part in torch.split(indices, raw["batch_size"]):
-        images = data.x_0(part).to(raw["device"]).expand(-1, channels, -1, -1)
-        with torch.inference_mode():
-            mean = vae.encode(images).latent_dist.mean
-        latents.append(((mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor).cpu())
+        images = data.x_0(part).to(raw["device"]).expand(-1, vae.config.in_channels, -1, -1)
+        tensors = dict(zip((LATENTS, LOG_VARIANCE), _posterior(vae, images), strict=True))
+        if data.flip:
+            tensors |= dict(zip((MIRRORED, MIRRORED_LOG_VARIANCE), _posterior(vae, images.flip(-1)), strict=True))
         if encode_text is not None:
-            texts.append(encode_text(None, part))
-    tensors = {LATENTS: torch.cat(latents), **data.condition(indices)}
-    for name in texts[0] if texts else ():
-        tensors[name] = torch.cat([text[name] for text in texts])
-    return {name: value.contiguous().clone() for name, value in tensors.items()}
+            tensors |= encode_text(None, part)
+        for name, value in tensors.items():
+            found.setdefault(name, []).append(value)
+    whole = {**{name: torch.cat(parts) for name, parts in found.items()}, **data.condition(indices)}
+    return {name: value.contiguous().clone() for name, value in whole.items()}
+
+
+def _posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and log variance (B, C, H, W) of the latents, in the scale that the diffusion model sees."""
+    with torch.inference_mode():
+        posterior = vae.encode(images).latent_dist
+    scale = vae.config.scaling_factor
+    mean = (posterior.mean - (vae.config.shift_factor or 0.0)) * scale
+    return mean.cpu(), (posterior.logvar + 2 * math.log(scale)).cpu()
 
 
 def load_vae(raw: Mapping[str, Any]) -> Any:
@@ -79,13 +98,14 @@ def load_text_encoder(raw: Mapping[str, Any], num_images: int) -> Callable[..., 
 
 
 def check_shards(out: Path) -> int:
-    manifest = json.loads((out / MANIFEST).read_text())
-    for shard in manifest["shards"]:
+    manifest = read_sealed(MANIFEST, out / MANIFEST)
+    shards = [*manifest["shards"], *(shard for name in PROMPTS for shard in manifest["prompts"].get(name, []))]
+    for shard in shards:
         path = out / shard["name"]
-        if not path.is_file() or shard_digest(path) != shard["sha256"]:
+        if not path.is_file() or file_digest(path) != shard["sha256"]:
             print(f"{path} is missing or damaged: remove {path.with_suffix('.json').name} and run study.latents again")
             return 1
-    print(f"{len(manifest['shards'])} shards are what was written")
+    print(f"{len(shards)} shards are what was written")
     return 0
 
 
@@ -102,7 +122,7 @@ def _write(path: Path, facts: Mapping[str, Any]) -> None:
     from storage import new_file
 
     with new_file(path) as file:
-        file.write(json.dumps(facts, indent=1).encode())
+        file.write(sealed(path.name, facts))
 
 
 def encode_shards(
@@ -110,28 +130,53 @@ def encode_shards(
 ) -> None:
     """Encodes what is not encoded yet, a shard at a time, and writes the manifest at the end."""
     out.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for number, start in enumerate(range(0, len(data), raw["shard_size"])):
-        path = out / f"shard-{number:05d}.safetensors"
-        indices = torch.arange(start, min(start + raw["shard_size"], len(data)))
-        known = path.with_suffix(".json")
-        if not known.exists():
-            tensors = _encode(data, vae, encode_text, indices, raw)
-            for name, tensor in tensors.items():
-                if not tensor.isfinite().all():
-                    raise ValueError(f"vae: {name} of images {start} to {int(indices[-1])} are not finite numbers")
-            _save(path, tensors)
-            _write(known, describe_shard(path, tensors))
-        shards.append(json.loads(known.read_text()))
-        print(f"{path}: {int(indices[-1]) + 1} of {len(data)}")
+    shards = _written(out, "shard", len(data), raw, lambda indices: _encode(data, vae, encode_text, indices, raw))
+    prompts = {name: _encode_prompts(name, out, encode_text, raw) for name in PROMPTS if raw[name]}
     null = dict(data.null) | (encode_text([""] if raw["prompts"] else None, None) if encode_text else {})
     null = {name: value[0] if name in (TEXT, POOLED) else value for name, value in null.items()}
     _save(out / NULL, null)
     if not (out / "vae").exists():
         vae.to("cpu").save_pretrained(out / "vae", safe_serialization=True)
-    first = sorted({LATENTS, *null})
+    mirrored = {MIRRORED, MIRRORED_LOG_VARIANCE} if data.flip else set()
+    tensors = sorted({LATENTS, LOG_VARIANCE, *mirrored, *null})
     facts = {"scaling_factor": vae.config.scaling_factor, "shift_factor": vae.config.shift_factor or 0.0}
     source = {"source": raw["data"].get("source", raw["data"].get("name")), **raw["data"]}
-    _write(
-        out / MANIFEST, {"shards": shards, "tensors": first, "num_classes": data.num_classes, "source": source, **facts}
-    )
+    known = {"shards": shards, "prompts": prompts, "tensors": tensors, "num_classes": data.num_classes}
+    _write(out / MANIFEST, {**known, "source": source, **facts})
+
+
+def _written(
+    out: Path, name: str, num: int, raw: Mapping[str, Any], encode: Callable[[torch.Tensor], Tensors]
+) -> list[dict[str, Any]]:
+    """The shards of that name, of which those that are not there yet are encoded."""
+    shards = []
+    for number, start in enumerate(range(0, num, raw["shard_size"])):
+        path = out / f"{name}-{number:05d}.safetensors"
+        indices = torch.arange(start, min(start + raw["shard_size"], num))
+        known = path.with_suffix(".json")
+        if not known.exists():
+            tensors = encode(indices)
+            for key, tensor in tensors.items():
+                if not tensor.isfinite().all():
+                    raise ValueError(f"vae: {key} of {name} {start} to {int(indices[-1])} are not finite numbers")
+            _save(path, tensors)
+            _write(known, describe_shard(path, tensors))
+        shards.append(read_sealed(known.name, known))
+        print(f"{path}: {int(indices[-1]) + 1} of {num}")
+    return shards
+
+
+def _encode_prompts(
+    name: str, out: Path, encode_text: Callable[..., Tensors] | None, raw: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Shards of the lines of a text file, without images."""
+    if encode_text is None:
+        raise ValueError(f"{name} needs a text_encoder but got {raw['text_encoder']!r}")
+    texts = Path(require_text(name, raw[name], "null or the path of a text file")).read_text().splitlines()
+
+    def encode(indices: torch.Tensor) -> Tensors:
+        parts = [encode_text([texts[index] for index in part.tolist()], None)
+                 for part in torch.split(indices, raw["batch_size"])]  # fmt: skip
+        return {key: torch.cat([part[key] for part in parts]).contiguous().clone() for key in parts[0]}
+
+    return _written(out, name, len(texts), raw, encode)

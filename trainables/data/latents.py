@@ -1,13 +1,14 @@
 """Latents that `python -m study.latents` made of a data set: shards on disk, memory-mapped.
 
 <path>/manifest.json          shapes, counts and digests of the shards, what they were made of
-       shard-00000.safetensors    latents (N, C, H, W) and conditions (N, ...)
+       shard-00000.safetensors    mean (latents) and log variance of the posterior, each (N, C, H, W), those of the
+                                  mirrored images where the data is mirrored, and conditions (N, ...)
+       extra_prompts-00000.safetensors, evaluation_prompts-00000.safetensors    conditions without images
        null.safetensors           the condition that stands for none
        vae/                       the autoencoder that decodes them
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,45 +19,63 @@ import safetensors
 import safetensors.torch
 import torch
 
+from storage import file_digest, read_sealed
 from trainables.checks import require_text
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import POOLED, TEXT, Dataset, Posterior
 
 MANIFEST, LATENTS, NULL = "manifest.json", "latents", "null.safetensors"
-_KEYS = {"shards", "tensors", "num_classes", "source", "scaling_factor", "shift_factor"}
+LOG_VARIANCE, MIRRORED, MIRRORED_LOG_VARIANCE = "log_variance", "mirrored_latents", "mirrored_log_variance"
+PROMPTS = ("extra_prompts", "evaluation_prompts")  # without images
+_KEYS = {"prompts", "shards", "tensors", "num_classes", "source", "scaling_factor", "shift_factor"}
+_OF_IMAGES = (LATENTS, LOG_VARIANCE, MIRRORED, MIRRORED_LOG_VARIANCE)
 _NUM_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latents:
     """A folder that study.latents made. references: whether FID is measured against the images they were made of (which
-    must be where they were), or against what the latents decode to.
+    must be where they were), or against what the latents decode to. extra_prompts: whether random conditioning draws
+    prompts without images, too. evaluation_prompts: whether samples are drawn for prompts of their own.
     """
 
     name: str
     path: str
     references: bool = True
+    extra_prompts: bool = False
+    evaluation_prompts: bool = False
 
     def __post_init__(self) -> None:
         require_text("data.path", self.path, "the path of a folder that python -m study.latents made")
-        if not isinstance(self.references, bool):
-            raise ValueError(f"data.references must be true or false but got {self.references!r}")
+        for name in ("references", *PROMPTS):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"data.{name} must be true or false but got {getattr(self, name)!r}")
 
     def identity(self) -> Any:
-        digests = [shard["sha256"] for shard in self._manifest["shards"]]
-        content = hashlib.sha256("".join(digests).encode()).hexdigest()
-        return {"source": "latents", "name": self.name, "content": content, "references": self.references}
+        prompts = {name: _digest_of(self._prompt_shards(name)) for name in PROMPTS if getattr(self, name)}
+        content = {"content": _digest_of(self._manifest["shards"]), **prompts}
+        return {"source": "latents", "name": self.name, **content, "references": self.references}
+
+    def _prompt_shards(self, name: str) -> list[dict[str, Any]]:
+        """None where they are not wanted. Raises ValueError where they are, and the folder has none."""
+        shards: list[dict[str, Any]] = self._manifest["prompts"].get(name, []) if getattr(self, name) else []
+        if getattr(self, name) and not shards:
+            raise ValueError(
+                f"data.{name} must be false for {self.path}, which has none; python -m study.latents {name}="
+            )
+        return shards
 
     def load(self) -> Dataset:
         """Raises ValueError naming a shard that is not there or not as large as it was."""
         manifest, root = self._manifest, Path(self.path)
-        for shard in manifest["shards"]:
+        for shard in [*manifest["shards"], *(one for name in PROMPTS for one in self._prompt_shards(name))]:
             path = root / shard["name"]
             if not path.is_file() or path.stat().st_size != shard["bytes"]:
                 raise ValueError(f"data.path: {path} is missing or damaged; python -m study.latents makes it again")
-        paths = [root / shard["name"] for shard in manifest["shards"]]
-        counts = [shard["num_images"] for shard in manifest["shards"]]
         try:
-            tensors = {name: Shards(paths, name, counts) for name in manifest["tensors"]}
+            tensors = _open(root, manifest["shards"], manifest["tensors"])
+            conditions = [name for name in manifest["tensors"] if name not in _OF_IMAGES]
+            texts = [name for name in conditions if name in (TEXT, POOLED)]
+            extra, evaluation = (_open(root, self._prompt_shards(name), texts) for name in PROMPTS)
             null = safetensors.torch.load_file(root / NULL)
         except (OSError, safetensors.SafetensorError) as error:
             raise ValueError(
@@ -66,11 +85,15 @@ class Latents:
             _require_finite(name, shards, root)
         from trainables.data import load_data, make_data
 
-        source = manifest["source"]
+        source, posterior = manifest["source"], _posterior(tensors, root)
         return Dataset(
-            images=tensors.pop(LATENTS),  # type: ignore[arg-type]
-            conditions=tensors,  # type: ignore[arg-type]
+            images=tensors[LATENTS],  # type: ignore[arg-type]
+            conditions={name: tensors[name] for name in conditions},  # type: ignore[misc]
+            extra_conditions=extra,  # type: ignore[arg-type]
+            evaluation_conditions=evaluation,  # type: ignore[arg-type]
             null=null,
+            flip=posterior.mirrored is not None,
+            posterior=posterior,
             num_classes=manifest["num_classes"],
             decoder=Decoder(str(root / "vae"), manifest["scaling_factor"], manifest["shift_factor"]),
             references=load_data(make_data(source)) if self.references else None,
@@ -80,18 +103,38 @@ class Latents:
     def _manifest(self) -> dict[str, Any]:
         path = Path(self.path, MANIFEST)
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text())
+            manifest = read_sealed(MANIFEST, path)
             _check(manifest)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"data.path must be a folder that study.latents made but {path}: {error}") from error
         return manifest
+
+
+def _digest_of(shards: list[dict[str, Any]]) -> str:
+    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
+
+
+def _open(root: Path, shards: list[dict[str, Any]], names: list[str]) -> dict[str, "Shards"]:
+    """The named tensors of the shards; none where there are no shards."""
+    paths, counts = [root / shard["name"] for shard in shards], [shard["num_images"] for shard in shards]
+    return {name: Shards(paths, name, counts) for name in names if shards}
+
+
+def _posterior(tensors: Mapping[str, Any], root: Path) -> Posterior:
+    if LOG_VARIANCE not in tensors:
+        raise ValueError(f"data.path: {root} holds no {LOG_VARIANCE}; python -m study.latents makes it again")
+    mirrored = (tensors[MIRRORED], tensors[MIRRORED_LOG_VARIANCE]) if MIRRORED in tensors else None
+    return Posterior(log_variance=tensors[LOG_VARIANCE], mirrored=mirrored)
 
 
 def _check(manifest: Any) -> None:
     """Raises ValueError unless it is what `python -m study.latents` writes, with shards beside it."""
     if not isinstance(manifest, dict) or _KEYS - set(manifest):
         raise ValueError(f"it must have the keys {', '.join(sorted(_KEYS))}")
-    for shard in manifest["shards"] or [None]:
+    prompts = manifest["prompts"]
+    if not isinstance(prompts, dict) or not all(isinstance(shards, list) for shards in prompts.values()):
+        raise ValueError("its prompts must be lists of shards by name")
+    for shard in [*(manifest["shards"] or [None]), *(shard for shards in prompts.values() for shard in shards)]:
         if not isinstance(shard, dict) or set(shard) != {"name", "num_images", "bytes", "sha256"}:
             raise ValueError("it must list shards with their name, num_images, bytes and sha256")
         if Path(shard["name"]).name != shard["name"]:
@@ -124,6 +167,8 @@ class Shards:
         return len(self.shape)
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        if not len(indices):
+            return torch.empty((0, *self.shape[1:]), dtype=self.dtype)
         shards = torch.bucketize(indices, self._starts[1:], right=True)
         rows = [
             self._slices[int(shard)][int(index - self._starts[shard]) : int(index - self._starts[shard]) + 1]
@@ -156,12 +201,7 @@ class Decoder:
         return loaded.eval().requires_grad_(False)
 
 
-def shard_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def describe_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """A shard's line in the manifest."""
-    size = {"num_images": len(tensors[LATENTS]), "bytes": path.stat().st_size}
-    return {"name": path.name, **size, "sha256": shard_digest(path)}
+    size = {"num_images": len(next(iter(tensors.values()))), "bytes": path.stat().st_size}
+    return {"name": path.name, **size, "sha256": file_digest(path)}

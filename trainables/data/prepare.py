@@ -4,6 +4,7 @@
               facts.json    the digest of the pixels and what the file was like when it was sealed, itself sealed
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -53,7 +54,9 @@ def prepared(
                 found = _open(folder, num_images, size) or _prepared_again(folder, num_images, size, images)
     except OSError as error:
         place = cache or own_folder()
-        raise ValueError(f"data.cache: {place} cannot be written: {error.strerror}{_room(place)}") from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # in words of its own: it is not the study's disk
+        why = f"it has no room for {num_images} images" if is_full else error.strerror
+        raise ValueError(f"data.cache: {place} cannot be written: {why}{_room(place)}") from error
     return found
 
 

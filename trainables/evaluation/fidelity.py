@@ -19,11 +19,10 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from storage import cached, new_file
+from storage import SEAL, cached, new_file, seal
 from trainables.models.digest import tensors_digest
 
 METRICS = ("fid", "is_mean", "kid", "precision_", "recall")
-_DIGEST = "sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +134,7 @@ def save_features(path: Path, features: Features) -> None:
     """Writes a safetensors file, whole or not at all."""
     tensors = {"features": features.features.contiguous(), "logits": features.logits.contiguous()}
     with new_file(path) as file:
-        file.write(safetensors.torch.save(tensors, {_DIGEST: _digest(features)}))
+        file.write(safetensors.torch.save(tensors, {SEAL: _seal(path, features)}))
 
 
 def load_features(path: Path) -> Features:
@@ -143,13 +142,13 @@ def load_features(path: Path) -> Features:
     try:
         with safetensors.safe_open(cached(path), framework="pt") as file:
             found = Features(file.get_tensor("features"), file.get_tensor("logits"))
-            expected = (file.metadata() or {}).get(_DIGEST)
+            expected = (file.metadata() or {}).get(SEAL)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} does not hold features: {error}") from error
-    if expected not in (None, _digest(found)):  # None: of an earlier version
+    if expected != _seal(path, found):
         raise ValueError(f"{path} is damaged: its features are not those that were saved")
     return found
 
 
-def _digest(features: Features) -> str:
-    return tensors_digest({"features": features.features, "logits": features.logits})
+def _seal(path: Path, features: Features) -> str:
+    return seal(path.name, tensors_digest({"features": features.features, "logits": features.logits}).encode())

@@ -1,8 +1,6 @@
 """Keeps trained students: safetensors and JSON, written to a temporary folder and renamed, never unpickled."""
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,14 @@ import diffusers
 import torch
 from torch import nn
 
-from storage import is_there, new_folder
+from storage import check_files, digests, is_there, new_folder, read_sealed, sealed
 from trainables.families import Family, family_of
 from trainables.models import load_model
 from trainables.models.digest import weights_digest
 from trainables.process import Process
 from trainables.training.trainee import Trainee
 
-_FACTS = "training.json"
-_SEAL = "sha256_of_the_above"
+FACTS = "training.json"
 
 
 @dataclass(frozen=True)
@@ -75,19 +72,19 @@ def save_student(student: TrainedStudent, folder: Path, process: Process) -> Non
     facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
     facts["stopped_at_step"] = student.stopped_at_step
     facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
-    save_model(student.model, folder, _FACTS, facts, process)
+    save_model(student.model, folder, FACTS, facts, process)
 
 
 def load_student(folder: Path) -> TrainedStudent | None:
     """The student that `save_student` kept, or None. Raises ValueError when it is not what was saved."""
-    if not is_there(folder, _FACTS):
+    if not is_there(folder, FACTS):
         return None
-    facts = read_facts(folder, _FACTS)
-    check_files(folder, facts)
+    facts = read_facts(folder, FACTS)
+    check_files(folder, facts["files"])
     model = load_model(folder, dtype=getattr(torch, facts["dtype"])).eval().requires_grad_(False)
     if weights_digest(model) != facts["digest"]:
         raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
-    curve, stopped = facts["curve"], facts.get("stopped_at_step")
+    curve, stopped = facts["curve"], facts["stopped_at_step"]
     return TrainedStudent(folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped)
 
 
@@ -105,9 +102,8 @@ def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any],
         family.plain(model).save_pretrained(temporary / family.component, safe_serialization=True)
         process.save(temporary / "scheduler")
         (temporary / "model_index.json").write_text(json.dumps(_model_index(family, process), indent=2))
-        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
-        files = {path.relative_to(temporary).as_posix(): _digest(path) for path in paths}
-        (temporary / facts_name).write_bytes(sealed({**facts, "files": files}))
+        content = sealed(folder.name, {**facts, "files": digests(temporary)})
+        (temporary / facts_name).write_bytes(content)
 
 
 def _model_index(family: Family, process: Process) -> dict[str, Any]:
@@ -122,34 +118,6 @@ def _model_index(family: Family, process: Process) -> dict[str, Any]:
     }
 
 
-def sealed(facts: Mapping[str, Any]) -> bytes:
-    """The facts as JSON with a sha256 of themselves, by which `read_facts` knows them again."""
-    return json.dumps({**facts, _SEAL: _facts_digest(facts)}, indent=1).encode()
-
-
 def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
     """The facts of a saved model. Raises ValueError when they are not there or not what was written."""
-    path = folder / facts_name
-    try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
-        if facts.pop(_SEAL, None) != _facts_digest(facts):
-            raise ValueError("its content is not what was written")
-    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    return facts
-
-
-def check_files(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Raises ValueError naming a file of the model that is not the one that was saved."""
-    for name, digest in facts["files"].items():
-        if not (folder / name).is_file() or _digest(folder / name) != digest:
-            raise ValueError(f"{folder / name} is damaged: it is not what was saved")
-
-
-def _facts_digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return read_sealed(folder.name, folder / facts_name)

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from storage import cached, is_there
+from storage import cached, check_files, is_there
 from trainables.data import DataShape, load_data
 from trainables.models import Size, build_model, count, count_model, load_model
 from trainables.models.digest import weights_digest
-from trainables.models.saved import check_files, read_facts, save_model
+from trainables.models.saved import read_facts, save_model
 from trainables.pruning import prune
 from trainables.specs import ModelSpec, PrunedSpec, StudentSpec
 
@@ -41,7 +41,7 @@ def is_made(spec: StudentSpec, folder: Path) -> bool:
 
 def check_initial(folder: Path) -> None:
     """Raises ValueError when a pruned student that is there is not the one that was saved."""
-    check_files(folder, read_facts(folder, FACTS))
+    check_files(folder, read_facts(folder, FACTS)["files"])
 
 
 def student_size(spec: StudentSpec, shape: DataShape, folder: Path) -> Size:

@@ -11,20 +11,16 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from storage.atomic import new_file
-from storage.copies import cached
-from storage.location import is_there
+from storage import cached, check_files, is_there, new_file, sealed
 from trainables.folders import Folders
 from trainables.models.build import component_folder, load_model
 from trainables.models.count import Size
 from trainables.models.digest import tensors_digest
-from trainables.models.saved import check_files, read_facts, sealed
+from trainables.models.saved import read_facts
 from trainables.protocol import EvaluationSpec
 from trainables.specs import Member, TeacherSpec, content_id
 
 FACTS = "teacher.json"
-
-
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -49,7 +45,7 @@ def find_teacher(spec: TeacherSpec, evaluation: EvaluationSpec, folders: Folders
 def check_teacher(folder: Path) -> dict[str, Any]:
     """What is known of a teacher that is there. Raises ValueError when it is not the one that was saved."""
     facts = read_facts(folder, FACTS)
-    check_files(folder, facts)
+    check_files(folder, facts["files"])
     tensors = safetensors.torch.load_file(component_folder(cached(folder)) / _WEIGHTS)
     if tensors_digest(tensors) != facts["digest"]:
         raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
@@ -58,7 +54,7 @@ def check_teacher(folder: Path) -> dict[str, Any]:
 
 def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     with new_file(folder / FACTS) as file:
-        file.write(sealed(facts))
+        file.write(sealed(folder.name, facts))
 
 
 def _read_facts(folder: Path) -> dict[str, Any] | None:

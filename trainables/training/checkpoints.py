@@ -2,7 +2,7 @@
 
     <folder>/step-00000100/     state.safetensors   tensors of every member, under <train_id>/<name>, and of streams
                                 members.json        steps taken, where; curve, seconds and marks of every member
-                                complete.json       sha256 of the two, written last
+                                complete.json       sha256 of the two under a seal, written last
     <folder>/most_members.json  how many members fit the memory at once, where not all did
 
 There is no generator in it: all randomness follows from (seed, step). A member's state is keyed by train_id, so a
@@ -10,7 +10,6 @@ checkpoint serves whichever of its members are still to be trained. The two newe
 over.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,18 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from storage import local_copy, new_file, new_folder, remove_folder, remove_temporaries, whole_folders
+from storage import (
+    check_files,
+    digests,
+    local_copy,
+    new_file,
+    new_folder,
+    read_sealed,
+    remove_folder,
+    remove_temporaries,
+    sealed,
+    whole_folders,
+)
 from trainables.data.streams import Stream
 from trainables.ranks import Ranks
 from trainables.training.trainee import Trainee
@@ -100,10 +110,10 @@ class Checkpoints:
 def is_complete(checkpoint: Path) -> bool:
     """Whether a checkpoint has its marker, and its files are those that the marker was written for."""
     try:
-        digests = json.loads((checkpoint / COMPLETE).read_text())
-        return bool(digests == _digests(checkpoint))
-    except (OSError, ValueError):
+        check_files(checkpoint, read_sealed(checkpoint.name, checkpoint / COMPLETE)["files"])
+    except (OSError, ValueError, KeyError, AttributeError):
         return False
+    return True
 
 
 def newest_steps(folder: Path) -> int:
@@ -153,7 +163,7 @@ def _write(
     with new_folder(checkpoint, COMPLETE) as folder:
         safetensors.torch.save_file(tensors, folder / _TENSORS)
         (folder / _MEMBERS).write_text(json.dumps({**facts, "members": members}))
-        (folder / COMPLETE).write_text(json.dumps(_digests(folder)))
+        (folder / COMPLETE).write_bytes(sealed(checkpoint.name, {"files": digests(folder)}))
 
 
 def _load(checkpoint: Path, trainees: Sequence[Trainee], streams: Sequence[Stream]) -> dict[str, float]:
@@ -178,14 +188,6 @@ def _under(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Te
 def _read(checkpoint: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((checkpoint / _MEMBERS).read_text())
     return found
-
-
-def _digests(checkpoint: Path) -> dict[str, str]:
-    digests = {}
-    for name in (_TENSORS, _MEMBERS):
-        with (checkpoint / name).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from trainables.damage import set_aside
+from storage import set_aside
 from trainables.data import Dataset, DataShape, load_data
 from trainables.evaluation.evaluator import Evaluation, Evaluator
 from trainables.folders import Folders

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from analysis.records.rows import (
     check_records,
     compact_runs,
     curves_dir,
+    finished_run_ids,
     read_curve,
     read_runs,
     runs_dir,
@@ -144,11 +146,63 @@ def test_a_newer_version_is_refused_by_name_and_is_not_damage(tmp_path: Path) ->
         assert not isinstance(refused.value, DamagedError)
 
 
-def test_rows_of_before_there_were_digests_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["row", "curve", "bundle"])
+def test_a_whole_file_without_a_seal_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    """A row that another program wrote again, FID 31.5 become 1, must not be read as true."""
+    path, curve = write_one(tmp_path)
+    if kind == "bundle":
+        compact_runs(tmp_path)
+        (path,) = runs_dir(tmp_path).iterdir()
+    path = curve if kind == "curve" else path
+    table = pq.read_table(path, partitioning=None)
+    if kind != "curve":
+        place = table.schema.get_field_index("fid")
+        table = table.set_column(place, RUN_SCHEMA.field("fid"), pa.array([1.0]))
+    pq.write_table(table.replace_schema_metadata(None), path)
+    read = (lambda: read_curve(tmp_path, path.stem)) if kind == "curve" else (lambda: read_runs(tmp_path))
+    with pytest.raises(ValueError, match=rf"{path.name} carries no seal.*run the sweep again in a new study_dir"):
+        read()
+    if kind == "bundle":
+        with pytest.raises(ValueError, match=path.name):
+            finished_run_ids(tmp_path)
+
+
+def test_rows_of_version_1_are_refused_with_what_to_do(tmp_path: Path) -> None:
     path, _ = write_one(tmp_path)
-    rows = read_runs(tmp_path)
-    pq.write_table(read_table_of(path).replace_schema_metadata(None), path)
-    assert read_runs(tmp_path).equals(rows)
+    table = read_table_of(path)
+    old = table.set_column(0, RUN_SCHEMA.field("schema_version"), pa.array([1], pa.int32()))
+    resign(path, old.drop_columns(["teacher_seed", "fid_by_noise_seed", "macs_per_second"]))
+    with pytest.raises(
+        ValueError, match=r"schema version 1; this program reads version 2: run the sweep again in a new"
+    ):
+        read_runs(tmp_path)
+
+
+def many_rows(num: int, text: str) -> pa.Table:
+    """One row `num` times: a few KB in a file, whatever its texts."""
+    row = {"schema_version": 2, **make_row("out_kd", "small", 0, 31.5), "device": text}
+    return pa.Table.from_pylist([row], schema=RUN_SCHEMA).take(np.zeros(num, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("num", "text", "reason"),
+    [
+        (300_000, "cpu", "cannot hold the 300000 rows"),
+        (1000, "x" * 2_000_000, "texts are longer"),
+    ],
+    ids=["many rows", "long texts"],
+)
+def test_a_small_file_that_stands_for_much_is_refused_before_it_is_read(
+    num: int, text: str, reason: str, tmp_path: Path
+) -> None:
+    """A sealed bundle of 22 KB once took 5.9 GB of memory."""
+    path = runs_dir(tmp_path) / "bundle-0123456789abcdef.parquet"
+    write_table(many_rows(num, text), path)
+    assert path.stat().st_size < 300_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DamagedError, match=reason):
+        read_runs(tmp_path)
+    assert pa.total_allocated_bytes() - before < 50_000_000
 
 
 def test_what_is_whole_has_no_damage(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from synthetic_study import METHODS, TEACHERS, make_row
 
+from analysis.records.parquet import write_table
 from analysis.records.rows import RUN_SCHEMA, SCHEMA_VERSION, runs_dir
 
 NUM_ROWS = 100_000
@@ -36,8 +38,10 @@ def write_bundle(study_dir: Path) -> None:
         row = pa.Table.from_pylist(
             [{"schema_version": SCHEMA_VERSION, **make_row(method, teacher, 0, 50.0)}], schema=RUN_SCHEMA
         )
+        member = json.loads(row.column("member")[0].as_py())
         columns = {
-            "run_id": [f"{place * each + seed:016x}" for seed in range(each)],
+            "run_id": [hashlib.sha256(f"{place} {seed}".encode()).hexdigest()[:16] for seed in range(each)],
+            "member": [json.dumps({**member, "seed": seed}) for seed in range(each)],
             "seed": np.arange(each),
             "fid": np.random.default_rng(place).normal(50.0, 5.0, each),
         }
@@ -46,8 +50,7 @@ def write_bundle(study_dir: Path) -> None:
             field = RUN_SCHEMA.field(name)
             part = part.set_column(part.schema.get_field_index(name), field, pa.array(values, type=field.type))
         parts.append(part)
-    runs_dir(study_dir).mkdir(parents=True)
-    pq.write_table(pa.concat_tables(parts), runs_dir(study_dir) / "bundle-0123456789abcdef.parquet")
+    write_table(pa.concat_tables(parts), runs_dir(study_dir) / "bundle-0123456789abcdef.parquet")
 
 
 @pytest.mark.full

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from synthetic_study import ablation_rows, make_row, search_rows, toy_rows, write_evaluation_files, write_study
+from synthetic_study import make_row, search_rows, toy_rows, variant_rows, write_evaluation_files, write_study
 
 from analysis.report.write import write_report
 
@@ -57,7 +57,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     rows = toy_rows()
     rows += [make_row("<script>alert(1)</script>", "small", seed, 70.0 + seed, **TAGS) for seed in range(5)]
-    write_study(folder / "study", rows + search_rows() + ablation_rows())
+    write_study(folder / "study", rows + search_rows() + variant_rows())
     write_evaluation_files(folder / "study", rows)
     reports = {
         "study": write_report([folder / "study"], folder / "report"),

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_study import ablation_rows, make_row, search_rows, toy_rows, write_evaluation_files, write_study
+from synthetic_study import make_row, search_rows, toy_rows, variant_rows, write_evaluation_files, write_study
 
 from analysis.figures.errors import read_error_maps
 from analysis.report.write import Report, write_report
 from analysis.results.compute import compute
+from analysis.results.settings import ReportSettings
 
 COLUMNS = ["teacher", "teacher_params", "capacity_gap", "method", "n", "fid_mean", "fid_std"]
 
 
 @pytest.fixture(scope="module")
 def full_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Grid, search and ablation rows, curves, sample grids and error maps."""
+    """Grid and search rows, a method in variants, curves, sample grids and error maps."""
     study_dir = tmp_path_factory.mktemp("studies") / "digits"
     rows = toy_rows()
-    write_study(study_dir, rows + search_rows() + ablation_rows())
+    write_study(study_dir, rows + search_rows() + variant_rows())
     write_evaluation_files(study_dir, rows)
     return study_dir
 
 
 @pytest.fixture(scope="module")
 def report(full_study: Path) -> Report:
-    return write_report([full_study], full_study / "report", command="python -m study.report study_dir=digits")
+    return write(full_study, full_study / "report")
+
+
+def write(study_dir: Path, report_dir: Path) -> Report:
+    return write_report(
+        [study_dir], report_dir, settings=ReportSettings(collapse_fid=200.0),
+        command="python -m study.report study_dir=digits", sweep="python -m study.sweep train.lr=0.01 seeds=[0,1]",
+    )  # fmt: skip
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -41,7 +52,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_csv_begins_with_the_agreed_columns_and_counts_what_collapsed(report: Report) -> None:
     lines = read_csv(report.index.parent / "stability.csv")
     assert list(lines[0])[: len(COLUMNS)] == COLUMNS
-    assert len(lines) == 10
+    assert len(lines) == 13
     broken = next(line for line in lines if (line["method"], line["teacher"]) == ("out_kd", "large"))
     assert (broken["n"], broken["num_fid"], broken["num_collapsed"], broken["num_diverged"]) == ("5", "4", "1", "1")
     assert float(broken["collapse_rate"]) == 0.4
@@ -52,14 +63,22 @@ def test_csv_begins_with_the_agreed_columns_and_counts_what_collapsed(report: Re
 
 def test_every_section_with_data_is_on_the_page(report: Report) -> None:
     page = report.index.read_text()
-    for heading in ("Every try", "Against the capacity gap", "Undecided", "Method against method", "Samples",
-                    "Inside the training", "Search", "Ablation", "How to reproduce"):  # fmt: skip
+    for heading in ("Every try", "Undecided", "Method against method", "Stability without a threshold", "Samples",
+                    "As the teacher grows", "Inside the training", "Search", "How to reproduce"):  # fmt: skip
         assert heading in page, heading
     assert page.count('<img src="data:image/png;base64') == 10
     assert "python -m study.report study_dir=digits" in page
     assert "12 searched members" in page
     figures = {path.stem for path in (report.index.parent / "figures").glob("*.svg")}
-    assert figures == {"stability", "trends", "cost", "curves", "errors", "search", "group_size"}
+    assert figures == {
+        *("stability", "trends", "cost", "curves", "errors", "search", "group_size"),
+        *("exceedance", "forest_mean", "forest_spread"),
+    }
+    for name in figures:
+        assert f'href="figures/{name}.svg" download' in page
+    targets = set(re.findall(r'href="#([a-z]+)"', page))
+    assert targets
+    assert all(f'id="{name}"' in page for name in targets)
     assert figures == {path.stem for path in (report.index.parent / "figures").glob("*.png")}
 
 
@@ -72,24 +91,28 @@ def test_the_page_is_self_contained_and_small(report: Report) -> None:
 
 def test_json_has_every_number_and_no_nan(report: Report) -> None:
     content = json.loads((report.index.parent / "report.json").read_text())
-    assert len(content["cells"]) == 10
+    assert len(content["cells"]) == 13
     cell = next(cell for cell in content["cells"] if (cell["method"], cell["teacher"]) == ("out_kd", "large"))
     assert cell["tries"]["fid"][1] is None
     assert cell["tries"]["diverged"] == [False, True, False, False, False]
-    assert {"comparisons", "trends", "slope_differences", "rank_correlations", "calibration", "findings"} <= set(
+    assert {"family", "trends", "components", "rank_correlations", "calibration", "findings", "settings"} <= set(
         content
     )
-    assert content["reproduce"]["phases"] == {"ablation": 6, "grid": 50, "search": 12}
+    assert content["reproduce"]["phases"] == {"grid": 56, "search": 12}
 
 
 def test_same_records_and_seed_give_the_same_bytes(full_study: Path, report: Report, tmp_path: Path) -> None:
     copied = tmp_path / "digits"
     shutil.copytree(full_study, copied, ignore=shutil.ignore_patterns("report"))
-    again = write_report([copied], tmp_path / "again", command="python -m study.report study_dir=digits")
+    again = write(copied, tmp_path / "again")
     first, second = report.index.parent, again.index.parent
     names = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
-    assert len(names) == 5 + 14
+    assert len(names) == 5 + 20
     for name in names:
+        if name.name in ("index.html", "report.json"):  # they name the study's directory in the line for more seeds
+            text = (second / name).read_text().replace(str(copied), str(full_study))
+            assert (first / name).read_text() == text
+            continue
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
@@ -101,12 +124,9 @@ def test_mixed_evaluation_protocols_are_refused_by_name(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-def test_an_empty_study_and_one_with_ablations_only_are_refused(tmp_path: Path) -> None:
+def test_an_empty_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="study_dir must hold finished members"):
         compute([tmp_path], None, 0)
-    write_study(tmp_path / "ablated", ablation_rows(), curves=False)
-    with pytest.raises(ValueError, match="study_dir must hold finished grid, confirm or search members"):
-        compute([tmp_path / "ablated"], None, 0)
 
 
 def test_two_studies_stand_side_by_side(tmp_path: Path) -> None:
@@ -115,7 +135,9 @@ def test_two_studies_stand_side_by_side(tmp_path: Path) -> None:
     results = compute([tmp_path / "first", tmp_path / "second"], None, 0)
     assert {"first: out_kd", "second: out_kd"} <= set(results.methods)
     assert len(results.methods) == 8
-    assert ("first: out_kd", "second: out_kd") in {(one.a, one.b) for one in results.comparisons}
+    assert results.family is not None
+    assert results.family.baseline == "first: out_kd"
+    assert ("second: out_kd", "first: out_kd") in {(one.a, one.b) for one in results.family.hypotheses}
 
 
 def test_a_method_named_like_a_tag_is_shown_as_text(tmp_path: Path) -> None:
@@ -129,8 +151,8 @@ def test_a_method_named_like_a_tag_is_shown_as_text(tmp_path: Path) -> None:
 def test_one_try_a_cell_has_a_mean_and_no_spread(tmp_path: Path) -> None:
     write_study(tmp_path / "study", [make_row("out_kd", "small", 0, 50.0), make_row("lift", "small", 0, 40.0)])
     text = write_report([tmp_path / "study"], tmp_path / "report").text
-    assert "1 try a cell, lift has the lowest mean FID (40.0)" in text
-    assert "Spread: one try a cell says nothing of it." in text
+    assert "no difference between the mean FIDs of lift and out_kd is shown: 1 try allows no test" in text
+    assert "Lowest mean FIDs, not tested as such: lift 40.0, out_kd 50.0." in text
     assert "nan" not in text
 
 
@@ -159,8 +181,12 @@ def test_single_tries_show_their_seed_and_fid_under_the_pointer(report: Report) 
     assert "currentColor" in report.index.read_text()
 
 
-def test_more_seeds_are_suggested_as_an_override_of_the_sweep(report: Report) -> None:
+def test_more_seeds_are_a_command_that_runs_as_it_is(report: Report) -> None:
     suggested = json.loads((report.index.parent / "report.json").read_text())["findings"]["suggested_seeds"]
     assert suggested[:5] == [0, 1, 2, 3, 4]
     assert len(suggested) > 5
-    assert f"seeds=[{','.join(map(str, suggested))}]" in report.index.read_text()
+    command = json.loads((report.index.parent / "report.json").read_text())["reproduce"]["more_seeds"]
+    seeds = f"seeds=[{','.join(map(str, suggested))}]"
+    words = ["python", "-m", "study.sweep", "train.lr=0.01", f"study_dir={report.index.parents[1]}", seeds]
+    assert shlex.split(command) == words
+    assert command in html.unescape(report.index.read_text())

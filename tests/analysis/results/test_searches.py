@@ -32,13 +32,13 @@ PROTOCOL = {
 
 
 def row(method: str, seed: int, fid: float | None, phase: str, lambda_out: float) -> dict[str, Any]:
-    made = make_row(method, "large", seed, fid, phase=phase, lambda_out=lambda_out)
-    return {**made, "member": json.dumps({"train": {"steps": 500}})}
+    return make_row(method, "large", seed, fid, phase=phase, lambda_out=lambda_out)
 
 
 def write_arm(
-    study_dir: Path, method: str, fids: list[list[float | None]], *, confirmed: list[float | None], **changes: Any
-) -> None:
+    study_dir: Path, method: str, fids: list[list[float | None]], *, confirmed: list[float | None],
+    recipe_lambda: float = 1.0, **changes: Any,
+) -> None:  # fmt: skip
     """One arm: trial i with FIDs fids[i], the best by mean + std chosen, confirmed on CONFIRM_SEEDS, recipe FID 60."""
     trials, rows = [], []
     for number, pair in enumerate(fids):
@@ -52,7 +52,7 @@ def write_arm(
         trials.append({**trial, "stopped": False})
     chosen = min((trial["score"], trial["number"]) for trial in trials if trial["score"] is not None)[1]
     fresh = [row(method, s, fid, "confirm", 0.1 + chosen) for s, fid in zip(CONFIRM_SEEDS, confirmed, strict=True)]
-    recipe = [row(method, seed, 60.0 + seed, "grid", 1.0) for seed in CONFIRM_SEEDS]
+    recipe = [row(method, seed, 60.0 + seed, "grid", recipe_lambda) for seed in CONFIRM_SEEDS]
     write_study(study_dir, rows + fresh + recipe, curves=False)
     ledger = {
         "version": 1, "protocol_id": "p", "protocol": PROTOCOL, "teacher": "large", "teacher_id": "id-large",
@@ -89,13 +89,24 @@ def test_the_budget_is_counted_in_the_rows(tuned_dir: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_winners_curse_is_the_gap_between_search_and_fresh_seeds(tuned_dir: Path) -> None:
-    arm = arms(tuned_dir)["out_kd"]
+def test_the_winners_curse_is_the_rise_on_fresh_seeds_less_the_recipes(tmp_path: Path) -> None:
+    """Trial 0 has the recipe's settings, scores 31 in the search and 61 on fresh seeds: other seeds are 30 worse."""
+    write_arm(tmp_path, "out_kd", [[30.0, 32.0], [20.0, 22.0]], confirmed=[50.0, 55.0, 60.0], recipe_lambda=0.1)
+    (arm,) = arms(tmp_path).values()
     assert arm.chosen is not None
     assert arm.chosen.number == 1
-    assert arm.winners_curse == pytest.approx(61.0 - 51.0)
+    assert arm.recipe_shift == pytest.approx(61.0 - 31.0)
+    assert arm.winners_curse == pytest.approx(55.0 - 21.0 - 30.0)
+    assert arm.gain == pytest.approx(55.0 - 61.0)
     texts = [cell.text for cell in confirm_table([arm]).rows[0]]
-    assert texts[2:7] == ["51.00 ± 1.41", "61.00 ± 3.00", "+10.0", "61.00 ± 1.00", "+0.0"]
+    assert texts[2:7] == ["21.00 ± 1.41", "55.00 ± 5.00", "+4.0", "61.00 ± 1.00", "−6.0"]
+
+
+def test_without_the_recipe_among_the_trials_there_is_no_winners_curse(tuned_dir: Path) -> None:
+    arm = arms(tuned_dir)["out_kd"]
+    assert np.isnan(arm.winners_curse)
+    cell = confirm_table([arm]).rows[0][4]
+    assert (cell.text, cell.title) == ("–", "not known: the recipe's settings were no trial of the search")
 
 
 def test_a_diverged_trial_is_counted_and_never_best(tuned_dir: Path) -> None:
@@ -132,7 +143,8 @@ def test_tuned_and_recipe_stand_side_by_side_and_are_compared(tuned_dir: Path) -
         "lift_place_feat", "lift_place_feat (tuned)", "out_kd", "out_kd (tuned)",
     ]  # fmt: skip
     assert results.not_compared == []
-    assert any({one.a, one.b} == {"lift_place_feat (tuned)", "out_kd (tuned)"} for one in results.comparisons)
+    assert results.family is not None
+    assert results.family.primary == ("lift_place_feat (tuned)", "out_kd (tuned)")
 
 
 @pytest.mark.parametrize("lost", ["a row", "a trial", "the ledger"])
@@ -146,7 +158,8 @@ def test_unequal_budgets_are_not_compared(tuned_dir: Path, lost: str) -> None:
     else:
         path.unlink()
     results = compute([tuned_dir], None, 0)
-    compared = {name for one in results.comparisons for name in (one.a, one.b)}
+    assert results.tries is not None
+    compared = set(results.tries.methods)
     assert "out_kd (tuned)" not in compared
     assert {"out_kd", "lift_place_feat"} <= compared
     assert any("out_kd" in text for text in results.not_compared)
@@ -179,7 +192,7 @@ def test_tuned_settings_of_several_teachers_bear_one_label(tmp_path: Path) -> No
 def test_the_page_and_the_terminal_show_the_search(tuned_dir: Path) -> None:
     report = write_report([tuned_dir], tuned_dir / "report")
     page = report.index.read_text()
-    for text in ("winner&#39;s curse", "best score so far", "PED-ANOVA", "methods=[{method:out_kd,lambda_out:1.1}]"):
+    for text in ("winner&#39;s curse", "best score", "PED-ANOVA", "methods=[{method:out_kd,lambda_out:1.1}]"):
         assert text in page, text
     for name in ("best_so_far.svg", "pareto.svg"):
         assert (tuned_dir / "report" / "figures" / name).exists()
@@ -188,14 +201,36 @@ def test_the_page_and_the_terminal_show_the_search(tuned_dir: Path) -> None:
     assert "61.00 ± 3.00 on 3 fresh seeds (recipe 61.00 ± 1.00)" in line
 
 
-def test_notes_name_the_rules(tuned_dir: Path) -> None:
-    path = tuned_dir / "searches" / "large-out_kd-p.json"
-    ledger = json.loads(path.read_text())
-    ledger["protocol"] |= {"early_stopping": {"rule": "median"}, "sequential_seeds": {"compare": ["a", "b"]}}
-    path.write_text(json.dumps(ledger))
-    early, sequential = notes(list(arms(tuned_dir).values()))
+@pytest.mark.parametrize(
+    ("confirmed", "expected"),
+    [
+        (
+            [58.0, 61.0, 64.0],
+            "decided after 3 seeds, lift_place_feat has the lower mean FID than out_kd, by 30.0 points",
+        ),
+        ([30.0, 90.0, 31.0], "not decided"),
+    ],
+)
+def test_the_decision_of_the_sequential_rule_is_shown(tmp_path: Path, confirmed: list[float], expected: str) -> None:
+    rule = {"compare": ["out_kd", "lift_place_feat"], "first": 3, "alpha": 0.05}
+    protocol = {**PROTOCOL, "early_stopping": {"rule": "median"}, "sequential_seeds": rule, "confirm_seeds": [0, 1, 2]}
+    write_arm(tmp_path, "out_kd", KD, confirmed=confirmed, protocol=protocol)
+    write_arm(tmp_path, "lift_place_feat", LIFT, confirmed=[30.0, 31.0, 32.0], protocol=protocol)
+    early, _, decision = notes(list(arms(tmp_path).values()))
     assert "median rule; grid and confirm members never are" in early
-    assert "one at a time" in sequential
+    assert expected in decision
+    assert "A test with a fixed number of seeds does not apply to this pair." in decision
+    results = compute([tmp_path], None, 0)
+    assert "sequential rule" in results.findings.headline
+    assert results.family is not None
+    (primary,) = [one for one in results.family.hypotheses if one.stage == "primary mean"]
+    assert np.isnan(primary.p)
+    page = write_report([tmp_path], tmp_path / "report").index.read_text()
+    assert expected in page
+    for text in (*results.findings.supported, *results.findings.undecided):
+        assert "Mean, lift_place_feat (tuned) − out_kd (tuned)" not in text
+        assert not text.startswith("lift_place_feat (tuned) has a lower mean FID than out_kd (tuned)")
+    assert expected != "not decided" or not results.findings.supported
 
 
 def test_a_damaged_ledger_is_named(tuned_dir: Path) -> None:

@@ -1,108 +1,130 @@
-"""The intervals and tests keep their promises: the shipped calibration, and a fresh small simulation that agrees."""
+"""The tests keep their promises: the shipped calibration, a fresh small simulation that agrees, and power."""
 
 from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from analysis.statistics.calibration import (
-    DISTRIBUTIONS,
-    NUM_SEEDS,
-    OFTEN,
-    Calibration,
-    calibrate,
-    coverages,
-    draw,
-    shipped,
-)
-from analysis.statistics.power import PairModel, independent_pair, paired_pair, power, seeds_for_floor, seeds_needed
+from analysis.statistics.calibrated_tests import family_rates, paired_rates, power_rates
+from analysis.statistics.calibration import NUM_SEEDS, Calibration, cases, main, shipped
+from analysis.statistics.covariances import seed_effects
+from analysis.statistics.power import design_power, fit_pair, monotone, paired_p, seeds_needed, shipped_pair
+from analysis.statistics.simulated import SeedEffects, draw, shipped_effects
+
+HARD = shipped_effects()
+EASY = replace(HARD, hard_rate=0.0)
+# Where a test is known not to hold its level, as analysis/README.md says, and how far it goes there.
+KNOWN = {"20% collapse, both": 0.095, "independent tries, 20% collapse, both": 0.075}
 
 
-def broken(rates: list[Calibration], *, slack: float) -> list[Calibration]:
-    """What does not keep the report's promises, with `slack` for the noise of a simulation."""
-    return [one for one in rates if one.used and not keeps(one, slack)]
+def test_the_shipped_calibration_has_every_case_and_number_of_seeds() -> None:
+    errors = {(one.case, one.num_seeds) for one in shipped() if one.name == "mean of the primary pair"}
+    assert errors == {(case.name, n) for case in cases() for n in NUM_SEEDS}
 
 
-def keeps(one: Calibration, slack: float) -> bool:
-    if one.kind == "false positives":
-        return one.rate <= 0.055 + slack
-    if one.distribution == "normal" and one.num_seeds >= 5:
-        return one.nominal - 0.02 - slack <= one.rate <= one.nominal + 0.02 + slack
-    return True
+def test_errors_stay_at_their_level_but_where_the_documents_say_otherwise() -> None:
+    limits = {one: KNOWN.get(one.case, 0.058) for one in shipped() if one.kind == "error"}
+    assert [one for one, limit in limits.items() if "equal means" not in one.case and one.rate > limit] == []
+    assert all(one.holds == (one.rate <= 0.055) for one in limits)
 
 
-def test_the_shipped_calibration_keeps_every_promise() -> None:
-    rates = shipped()
-    assert {(one.distribution, one.num_seeds) for one in rates} == {
-        (d, n) for d in (*DISTRIBUTIONS, OFTEN) for n in NUM_SEEDS
-    }
-    assert not broken(rates, slack=0.0)
+def test_unequal_collapses_at_equal_means_are_said_not_to_hold() -> None:
+    found = [one for one in shipped() if one.case == "10% collapse, one side, equal means"]
+    assert found
+    assert not any(one.holds for one in found)
 
 
-def test_what_is_not_used_does_not_keep_them() -> None:
-    rates = {(one.name, one.distribution, one.num_seeds): one for one in shipped()}
-    assert rates["mean: percentile bootstrap", "normal", 5].rate < 0.9
-    assert rates["spread: F test", "heavy-tailed", 5].rate > 0.1
-    assert not rates["spread: F test", "heavy-tailed", 5].used
+def test_the_paired_spread_test_finds_what_the_unpaired_one_does_not() -> None:
+    rates = {(one.name, one.num_seeds): one.rate for one in shipped() if one.kind == "power"}
+    for n, least in ((10, 0.29), (20, 0.58), (40, 0.87)):
+        assert rates["spread of the primary pair", n] > least
+        assert rates["spread, permuted (ignores the pairing)", n] < 0.1
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_simulated_fids_have_the_means_and_stds_that_coverage_is_measured_against(distribution: str) -> None:
-    from analysis.statistics.calibration import _TRUE_MEAN, _TRUE_STD
-
-    sample = draw(distribution, (400_000,), np.random.default_rng(0))
-    assert sample.mean() == pytest.approx(_TRUE_MEAN[distribution], rel=0.01)
-    assert sample.std() == pytest.approx(_TRUE_STD[distribution], rel=0.05)
-
-
-def test_a_fresh_small_simulation_covers() -> None:
-    assert not broken(coverages("normal", 5, np.random.default_rng(1), 900), slack=0.03)
+def test_a_fresh_small_simulation_agrees_with_what_is_shipped() -> None:
+    known = {(one.case, one.name, one.num_seeds): one.rate for one in shipped()}
+    generator = np.random.default_rng(1)
+    for _, name, rate in paired_rates(HARD, (0.0, 0.0), 10, generator, 1500):
+        assert rate == pytest.approx(known["shared seeds, 20% hard", name, 10], abs=0.025)
+    for _, name, rate in power_rates(20, generator, 1500):
+        assert rate == pytest.approx(known["spread ratio 0.6, 20% hard", name, 20], abs=0.06)
+    for _, name, rate in family_rates(EASY, (0.0, 0.0), 6, generator, 200):
+        assert rate <= 0.1 if name.startswith("any") else rate >= 0.9
 
 
-@pytest.mark.full
-def test_a_fresh_simulation_agrees_with_the_shipped_calibration() -> None:
-    fresh = calibrate(np.random.default_rng(2), replicates=1000)
-    assert not broken(fresh, slack=0.02)
-    known = {(one.name, one.distribution, one.num_seeds): one.rate for one in shipped()}
-    for one in fresh:
-        assert one.rate == pytest.approx(known[one.name, one.distribution, one.num_seeds], abs=0.07), one
+def test_help_starts_nothing_and_a_bad_value_ends_in_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    started = time.perf_counter()
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "rates.json"), "--replicates", "3"])
+    assert ended.value.code == 2
+    assert "--replicates must be at least 40 but got 3" in capsys.readouterr().err
+    assert time.perf_counter() - started < 2
+    assert not list(tmp_path.iterdir())
 
 
-def pair(mean_b: float, std_b: float) -> PairModel:
-    """A method at 20 +- 2 against another, independent."""
-    return independent_pair((np.array([20.0]), np.array([mean_b])), (np.array([2.0]), np.array([std_b])))
+def test_seed_effects_are_found_again() -> None:
+    effects = SeedEffects(
+        std=5.0, share_seed=0.5, share_method=0.2, share_teacher=0.1, hard_rate=0.2, hard_low=100.0, hard_high=100.0
+    )
+    found = seed_effects(draw(effects, (1, 6, 4, 3000), np.random.default_rng(0))[0])
+    assert found.std == pytest.approx(5.0, rel=0.05)
+    assert (found.share_seed, found.share_method, found.share_teacher) == pytest.approx((0.5, 0.2, 0.1), abs=0.03)
+    assert found.hard_rate == pytest.approx(0.2, abs=0.02)
+    assert found.hard_low == pytest.approx(100, abs=1)
+    with pytest.raises(ValueError, match="three easy seeds"):
+        seed_effects(np.zeros((2, 2, 2)))
 
 
-def test_power_grows_with_seeds_and_with_the_difference() -> None:
+def test_design_power_is_monotone_fast_and_says_what_five_seeds_cannot_show() -> None:
+    started = time.process_time()
     generator = np.random.default_rng(0)
-    few, many = (power(pair(23.0, 2.0), "mean", n, generator, paired=False) for n in (4, 15))
-    assert few < 0.6
-    assert many > 0.9
-    assert power(pair(20.0, 2.0), "mean", 10, generator) < 0.15
-    assert power(pair(20.0, 12.0), "spread", 15, generator) > 0.9
-    assert power(pair(20.0, 12.0), "spread", 3, generator) == 0.0  # 2 / C(6, 3) = 0.1: below the floor of the test
+    designs = [design_power(shipped_pair(3, generator), num_seeds=n, generator=generator) for n in (2, 5, 20, 40)]
+    assert time.process_time() - started < 8
+    for one in designs:
+        for powers in (one.mean, one.spread):
+            assert [value for _, value in powers] == sorted(value for _, value in powers)
+    assert (designs[0].smallest_difference, designs[0].smallest_ratio) == (None, None)
+    assert designs[1].smallest_ratio is None
+    assert designs[2].smallest_ratio is not None
+    assert designs[3].smallest_ratio is not None
+    assert designs[3].smallest_ratio >= designs[2].smallest_ratio
 
 
-def test_seeds_needed_is_near_the_t_tests_textbook_number() -> None:
-    # difference of 1.5 std, 80% power at 5%, two groups: 8 to 9 each by the noncentral t distribution
-    assert seeds_needed(pair(23.0, 2.0), "mean", np.random.default_rng(0), paired=False) in (8, 9, 10)
-    assert seeds_needed(pair(20.0, 2.0), "mean", np.random.default_rng(0)) is None
-
-
-def test_pairs_with_common_noise_need_fewer_seeds() -> None:
+def test_seeds_needed_of_the_own_rows() -> None:
     generator = np.random.default_rng(0)
-    noise = generator.normal(0, 10, (2, 8))
-    own = generator.normal(0, 1, (2, 8))
-    model = paired_pair(100 + noise, 103 + noise + own)
-    fids = model.draw(4000, 50, generator)
-    assert fids[0].std(axis=(0, 2)) == pytest.approx(noise.std(axis=1, ddof=1), rel=0.05)
-    assert (fids[1] - fids[0]).std(axis=(0, 2)) == pytest.approx(own.std(axis=1, ddof=1), rel=0.05)
-    needed = seeds_needed(model, "mean", generator)
+    seed = generator.normal(0, 10, (2, 1, 30))
+    noise = generator.normal(0, 1, (2, 1, 30))
+    a, b = 100 + seed[0] + noise[0], 101 + seed[0] + noise[1]
+    needed = seeds_needed(fit_pair(a, b), "mean", generator)
+    # a paired difference of 1 with a std of sqrt(2) needs 18 pairs by the t test's power; without the pairing 1571
     assert needed is not None
-    assert needed <= 8
+    assert 12 <= needed <= 30
+    assert seeds_needed(fit_pair(a, a), "mean", generator) is None
 
 
-def test_seeds_from_which_a_family_can_be_significant_at_all() -> None:
-    # 12 comparisons: 12 * 2 / C(10, 5) = 0.095 at n = 5, 12 * 2 / C(12, 6) = 0.026 at n = 6
-    assert seeds_for_floor(12) == 6
-    assert seeds_for_floor(1) == 4  # 2 / C(8, 4) = 0.029, 2 / C(6, 3) = 0.1
+def test_a_pool_keeps_the_medians_and_the_ratio_apart() -> None:
+    fid = draw(EASY, (1, 2, 2, 2000), np.random.default_rng(0))[0]
+    model = fit_pair(fid[0] * 0.5, fid[1])
+    assert model.ratio == pytest.approx(0.5, rel=0.05)
+    assert model.pool.mean(axis=-1) == pytest.approx(np.zeros((2, 2)), abs=1e-9)
+    spreads = np.abs(model.pool - np.median(model.pool, axis=-1, keepdims=True)).mean(axis=-1)
+    assert spreads[0] == pytest.approx(spreads[1])
+    a, b = model.draw(3, 400, np.random.default_rng(1), difference=7.0, ratio=0.5)
+    assert a.shape == b.shape == (3, 2, 400)
+    assert a.mean() - b.mean() == pytest.approx(7.0, abs=0.5)
+    assert (paired_p("spread", a, b, np.random.default_rng(2)) < 0.01).all()
+
+
+def test_monotone_is_the_closest_sequence_that_never_falls() -> None:
+    assert monotone([0.2, 0.5, 0.3, 0.9]) == pytest.approx([0.2, 0.4, 0.4, 0.9])
+
+
+def test_rates_say_whether_they_hold() -> None:
+    assert all(isinstance(one, Calibration) and one.kind in ("error", "coverage", "power") for one in shipped())

@@ -1,6 +1,5 @@
 """Bad data, teachers, students and processes are refused like any bad value: before anything is started or written."""
 
-import json
 import os
 import pickle
 import time
@@ -12,6 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from storage import sealed
 from trainables import data
 from trainables.data.latents import LATENTS, MANIFEST, NULL, describe_shard
 
@@ -86,7 +86,7 @@ FILES = [
         "data.split must be the name of a split",
     ),
     ("data=latents data.name=a data.path=@empty", "data.path must be a folder that study.latents made"),
-    ("data=latents data.name=a data.path=@list_latents", "it must have the keys"),
+    ("data=latents data.name=a data.path=@list_latents", "it is no JSON object"),
     ("data=latents data.name=a data.path=@few_latents", "it must list shards"),
     ("data=latents data.name=a data.path=@climbing_latents", "a shard must lie beside it but one is '../file'"),
     ("data=latents data.name=a data.path=@nan_latents", "holds latents that are not finite numbers"),
@@ -118,8 +118,16 @@ def write_latents(folder: Path, shard: bytes | None = None, **facts: object) -> 
         (folder / "shard-00000.safetensors").write_bytes(shard)
     safetensors.torch.save_file({}, folder / NULL)
     shards = [describe_shard(folder / "shard-00000.safetensors", {LATENTS: latents})]
-    known = {"shards": shards, "tensors": [LATENTS], "num_classes": None, "scaling_factor": 1.0, "shift_factor": 0.0}
-    (folder / MANIFEST).write_text(json.dumps({**known, "source": {"source": "digits", "name": "digits"}, **facts}))
+    known = {
+        "shards": shards,
+        "prompts": {},
+        "tensors": [LATENTS],
+        "num_classes": None,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+    }
+    content = sealed(MANIFEST, {**known, "source": {"source": "digits", "name": "digits"}, **facts})
+    (folder / MANIFEST).write_bytes(content)
 
 
 @pytest.fixture(scope="module")

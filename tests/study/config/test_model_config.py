@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from study.config.command_line import compose
+from study.config.command_line import compose, option_config
 from study.config.parse import study_config
 from study.planning.members import plan_members, plan_packs, plan_teachers
-from trainables.data import DataShape
+from trainables.data import DataShape, make_data
 from trainables.models import build_model, count
 from trainables.process import PIXEL
 from trainables.specs import ModelSpec, PrunedSpec
@@ -228,3 +228,14 @@ def test_searches_take_one_seed_of_teachers() -> None:
     with pytest.raises(ValueError, match=r"teacher_seeds must hold one seed where settings are searched"):
         config_of("teacher_seeds=[0,1]", "protocol=tuned")
     assert config_of("teacher_seeds=[4]", "protocol=tuned").teachers[0].seed == 4
+
+
+@pytest.mark.parametrize("source", ["folder", "huggingface", "latents"])
+def test_what_a_source_says_for_plans_is_none_of_its_data(source: str) -> None:
+    """data.shape is a key of the group, also where python -m study.latents composes it."""
+    settings = option_config("data", source)
+    assert "shape" in settings
+    own = {**settings, "name": "mine", "path": "somewhere"} | ({} if source == "latents" else {"size": 8})
+    assert make_data(own).name == "mine"
+    with pytest.raises(ValueError, match="data has no key 'form'"):
+        make_data({**own, "form": None})

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from study.config.command_line import compose, one_line
 from study.config.parse import study_config
 
-KEYS = ["train.lr", "train.steps", "seeds", "study", "study_dir", "teachers", "methods", "collapse_fid", "+x", "pack"]
+KEYS = ["train.lr", "train.steps", "seeds", "study", "study_dir", "teachers", "methods", "+x", "pack"]
+KEYS += ["report.collapse_fid", "report.primary"]
 
 BAD = [
     ("trian.steps=3", "trian.steps"),
@@ -56,7 +57,7 @@ BAD = [
     ("cluster.address=ray://head:10001", "ray job submit"),
     ("cluster.num_workers=3", "train.batch_size"),
     ("pack.max_members=0", "pack.max_members"),
-    ("collapse_fid=0", "collapse_fid"),
+    ("report.collapse_fid=0", "report.collapse_fid"),
     ("study=../elsewhere", "study"),
     ("study_dir=", "study_dir"),
     ("--fast", "--fast"),
@@ -89,8 +90,8 @@ BAD += [
     ("~pack", "pack"),
     ("pack.max_members=1.5", "pack.max_members"),
     ("pack.checkpoint_every_steps=0", "pack.checkpoint_every_steps"),
-    ("collapse_fid=nan", "collapse_fid"),
-    ("collapse_fid=abc", "collapse_fid"),
+    ("report.collapse_fid=nan", "report.collapse_fid"),
+    ("report.collapse_fid=abc", "report.collapse_fid"),
     ("seeds=[]", "seeds"),
     ("seeds=[true]", "seeds"),
     ("seeds=[a]", "seeds"),

@@ -17,10 +17,11 @@ from smallest_model import SMALLEST
 from tiny_record import make_record
 
 from analysis.records.rows import finished_run_ids, write_run
+from storage import full_disk
 from study import run, sweep
 from study.config.command_line import compose
 from study.config.parse import study_config
-from study.costs.disk import DiskNeed, estimate_disk, full_disk, require_disk
+from study.costs.disk import DiskNeed, estimate_disk, require_disk
 from study.costs.model import Counts
 from study.directory.lease import lease
 from study.execution.record_sink import _write_samples

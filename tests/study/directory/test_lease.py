@@ -1,19 +1,24 @@
 """Two sweeps on one study directory: one runs, the other says so; a lease that nobody renews is taken over."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from analysis.records.rows import finished_run_ids
+from study.directory import lease as module
+from study.directory.claim import MARKER, claim
 from study.directory.lease import ask_to_stop, is_held, lease
 
-FOREIGN = "sweep-of-another.lease"
+FOREIGN = "sweep-0123456789abcdef.lease"
 HOLD = "import sys, time, pathlib; from study.directory.lease import lease\nwith lease(pathlib.Path(sys.argv[1])): {}"
 
 
@@ -35,7 +40,7 @@ def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
 def test_what_was_put_into_it_stays(tmp_path: Path) -> None:
     with lease(tmp_path / "study"):
         (tmp_path / "study" / "file").touch()
-    assert [path.name for path in (tmp_path / "study").iterdir()] == ["file"]
+    assert {path.name for path in (tmp_path / "study").iterdir()} == {"file", MARKER}
 
 
 def test_the_lease_of_a_killed_sweep_is_taken_over_at_once(tmp_path: Path) -> None:
@@ -83,7 +88,7 @@ def test_who_stood_still_is_interrupted(tmp_path: Path, capfd: pytest.CaptureFix
     with pytest.raises(KeyboardInterrupt), lease(tmp_path, beat_seconds=0.05):
         stand_still(tmp_path)
     assert "taken over" in capfd.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == [FOREIGN]
+    assert {path.name for path in tmp_path.iterdir()} == {FOREIGN, MARKER}
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -136,3 +141,49 @@ def test_who_holds_it_is_stopped_from_outside(tmp_path: Path, capfd: pytest.Capt
     assert "stopped by study.cancel" in capfd.readouterr().err
     assert not is_held(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (shutil.rmtree, "is not there any more"),
+        (lambda folder: [path.unlink() for path in folder.glob("*.lease")], "was removed by another program"),
+    ],
+)
+def test_a_lost_lease_is_not_called_a_take_over_where_it_is_none(
+    harm: Callable[[Path], object], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def hold() -> None:
+        with lease(tmp_path / "study", beat_seconds=0.05):
+            harm(tmp_path / "study")
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        hold()
+    errors = capfd.readouterr().err
+    assert said in errors
+    assert "taken over" not in errors
+
+
+def test_a_directory_that_cannot_be_written_any_more_stops_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def hold() -> None:
+        with lease(tmp_path, beat_seconds=0.05, stale_seconds=0.3):
+            monkeypatch.setattr(module, "overwrite", refused)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        hold()
+    assert f"{tmp_path} cannot be written since 0.3 s: {os.strerror(errno.EROFS)}" in capfd.readouterr().err
+
+
+def test_stale_requests_to_stop_are_removed(tmp_path: Path) -> None:
+    claim(tmp_path)
+    (tmp_path / "sweep-00112233aabbccdd.cancel").touch()
+    (tmp_path / "sweep-notes.cancel").touch()
+    with lease(tmp_path):
+        assert [path.name for path in tmp_path.glob("*.cancel")] == ["sweep-notes.cancel"]

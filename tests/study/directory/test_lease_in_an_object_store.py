@@ -10,9 +10,10 @@ import pytest
 
 from storage import location, new_file, overwrite
 from study.directory import lease as module
+from study.directory.claim import MARKER
 from study.directory.lease import lease
 
-FOREIGN = "sweep-of-another.lease"
+FOREIGN = "sweep-0123456789abcdef.lease"
 
 
 @pytest.fixture
@@ -72,4 +73,4 @@ def test_who_was_taken_over_in_the_middle_of_a_beat_gives_way(
     with pytest.raises(KeyboardInterrupt):
         hold()
     assert "taken over" in capfd.readouterr().err
-    assert [path.name for path in study_dir.glob("*")] == [FOREIGN]
+    assert {path.name for path in study_dir.glob("*")} == {FOREIGN, MARKER}

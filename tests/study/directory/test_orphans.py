@@ -34,11 +34,11 @@ def keep_state(study_dir: Path, pack_id: str, *run_ids: str) -> Path:
 def test_only_the_state_of_unfinished_packs_stays(tmp_path: Path) -> None:
     done, open_, teacher = "a" * 16, "b" * 16, "c" * 16
     write_run(tmp_path, make_record(done))
-    kept = [keep_state(tmp_path, "unfinished", done, open_), keep_state(tmp_path, "untrained-teacher", teacher)]
-    keep_state(tmp_path, "finished", done)
-    keep_state(tmp_path, "made-teacher", teacher)
-    (tmp_path / "teachers" / "made-teacher").mkdir(parents=True)
-    (checkpoints_dir(tmp_path) / "without-state").mkdir()
+    kept = [keep_state(tmp_path, "1" * 16, done, open_), keep_state(tmp_path, "2" * 16, teacher)]
+    keep_state(tmp_path, "3" * 16, done)
+    keep_state(tmp_path, "4" * 16, teacher)
+    (tmp_path / "teachers" / ("4" * 16)).mkdir(parents=True)
+    (checkpoints_dir(tmp_path) / ("5" * 16)).mkdir()
     ray_dir(tmp_path).mkdir()
     (ray_dir(tmp_path) / "snapshot.json").write_text(json.dumps({}))
     remove_orphans(tmp_path)
@@ -48,7 +48,7 @@ def test_only_the_state_of_unfinished_packs_stays(tmp_path: Path) -> None:
 def test_no_temporary_stays(tmp_path: Path) -> None:
     write_run(tmp_path, make_record())
     kept = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    for folder in (".", "records/runs", "records/curves", "students", "teachers/0123", "samples", "reference"):
+    for folder in (".", "records/runs", "records/curves", "students", f"teachers/{'0' * 16}", "samples", "reference"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / ".file.0a1b2c3d.tmp").write_text("half")
     (tmp_path / "students" / ".0123.0a1b2c3d.tmp").mkdir()

@@ -1,5 +1,8 @@
 """Whatever is damaged in a study directory is named, set aside, and missing afterwards, so that the sweep redoes it."""
 
+import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ from PIL import Image
 from smallest_model import SMALLEST
 
 from analysis.records.rows import RUN_SCHEMA, curves_dir, finished_run_ids, runs_dir, write_run
-from study.directory.repair import set_aside_damaged
+from storage import SEAL
+from study.directory.claim import claim
+from study.directory.repair import describe_missing, set_aside_damaged
 from trainables.data import DataShape
 from trainables.evaluation.fidelity import Features, load_features, save_features
 from trainables.models import build_model
@@ -26,6 +31,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def study_dir(tmp_path: Path) -> Path:
     """A study of one member, with all that is kept of it."""
+    claim(tmp_path)
     model = build_model(SMALLEST, DataShape(image=(1, 8, 8)), seed=0)
     digest = weights_digest(model)
     save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID, PIXEL)
@@ -42,7 +48,7 @@ def study_dir(tmp_path: Path) -> Path:
         tmp_path / "samples" / f"{RUN_ID}.png"
     )
     np.savez_compressed(tmp_path / "samples" / f"{RUN_ID}.npz", squared_error=np.arange(64.0))
-    (tmp_path / "study.yaml").write_text("study: x\ncollapse_fid: 200\n")
+    (tmp_path / "study.yaml").write_text("study: x\nreport: {}\n")
     return tmp_path
 
 
@@ -107,7 +113,7 @@ def test_damage_is_named_and_set_aside(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(moved)
     for place, line in zip(moved, lines, strict=True):
-        assert f"damaged, moved to {study_dir / 'damaged' / place} and made again" in line
+        assert f"damaged, moved to {study_dir / 'damaged' / place}; made again when a member needs it" in line
         assert not (study_dir / place).exists()
     kept = {one.removeprefix("damaged/") for one in files(study_dir)}
     assert kept == before, "nothing is lost"
@@ -117,12 +123,12 @@ def test_damage_is_named_and_set_aside(
 
 
 def test_damaged_training_state_is_named_and_set_aside(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = study_dir / "checkpoints" / "pack" / "step-00000005"
+    checkpoint = study_dir / "checkpoints" / ("5" * 16) / "step-00000005"
     checkpoint.mkdir(parents=True)
     (checkpoint / "complete.json").write_text("{}")
     set_aside_damaged(study_dir)
     assert str(checkpoint) in capsys.readouterr().err
-    assert (study_dir / "damaged" / "checkpoints" / "pack" / checkpoint.name / "complete.json").exists()
+    assert (study_dir / "damaged" / "checkpoints" / ("5" * 16) / checkpoint.name / "complete.json").exists()
 
 
 def test_a_second_damage_of_the_same_name_does_not_replace_the_first(study_dir: Path) -> None:
@@ -152,3 +158,34 @@ def test_leftovers_of_a_killed_writer_are_no_damage(study_dir: Path, capsys: pyt
     (study_dir / "students" / ".x.tmp").mkdir()
     set_aside_damaged(study_dir)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_set_aside_where_a_row_would_be(make: Callable[[Path], None], study_dir: Path) -> None:
+    for name in ("e" * 16, "bundle-" + "e" * 16):
+        make(runs_dir(study_dir) / f"{name}.parquet")
+    set_aside_damaged(study_dir)
+    assert finished_run_ids(study_dir) == {RUN_ID}
+
+
+def test_facts_without_a_seal_are_refused(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = study_dir / "teachers" / TEACHER_ID / "teacher.json"
+    facts = json.loads(path.read_text())
+    del facts[SEAL]
+    path.write_text(json.dumps(facts))
+    set_aside_damaged(study_dir)
+    assert "it has no seal" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_teacher_under_the_name_of_another_is_refused(study_dir: Path) -> None:
+    (study_dir / "teachers" / TEACHER_ID).rename(study_dir / "teachers" / ("d" * 16))
+    set_aside_damaged(study_dir)
+    assert not list((study_dir / "teachers").iterdir())
+
+
+def test_what_was_moved_away_from_finished_rows_is_named(study_dir: Path) -> None:
+    assert describe_missing(study_dir) == []
+    shutil.rmtree(study_dir / "students" / TRAIN_ID)
+    (line,) = describe_missing(study_dir)
+    assert line.startswith(f"moved away: 1 of finished rows are not in {study_dir / 'students'}: {TRAIN_ID}")

@@ -60,13 +60,13 @@ def test_no_confirm_or_grid_member_can_be_stopped(tmp_path: Path, rule: str) -> 
     assert all(member.rungs == () for member in grid_members(config))
 
 
-@pytest.mark.parametrize("phase", ["grid", "confirm", "ablation"])
+@pytest.mark.parametrize("phase", ["grid", "confirm"])
 def test_a_row_of_another_phase_than_search_is_refused_for_a_member_with_rungs(tmp_path: Path, phase: str) -> None:
     """The last line, should a plan ever be wrong: nothing is written."""
     (search,) = make_searches(tuned_config(tmp_path, MEDIAN))
     member = search.advance({})[0]
     sink = RecordSink(
-        study_dir=tmp_path, study="s", phase="search", phases={member.run_id: phase}, collapse_fid=1.0,
+        study_dir=tmp_path, study="s", phase="search", phases={member.run_id: phase},
         folders=folders(tmp_path),
     )  # fmt: skip
     from trainables.models.saved import TrainedStudent

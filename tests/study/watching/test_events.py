@@ -53,7 +53,7 @@ def test_a_line_is_appended_and_nothing_is_written_again(tmp_path: Path) -> None
 def test_only_the_newest_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_FILES", 2)
     log_dir(tmp_path).mkdir()
-    for name in ("20260101T000000-a", "20260103T000000-a", "20260102T000000-a"):
+    for name in ("20260101T000000-sweep-host-1", "20260103T000000-sweep-host-1", "20260102T000000-sweep-host-1"):
         (log_dir(tmp_path) / f"{name}.jsonl").write_text("{}\n")
     remove_old_logs(tmp_path)
     assert sorted(path.name[:8] for path in log_dir(tmp_path).iterdir()) == ["20260102", "20260103"]

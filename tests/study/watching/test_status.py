@@ -15,6 +15,7 @@ from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, termina
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
+from study.directory.claim import claim
 from study.directory.layout import checkpoints_dir
 from study.directory.lease import holder, lease
 from study.planning.members import plan_members, plan_packs
@@ -30,6 +31,8 @@ GRID = ("teachers=[unet_16]", "methods=[out_kd,diffusion_only]", "seeds=[0,1]", 
 
 def make_study(study_dir: Path, *overrides: str) -> list[Member]:
     cfg = compose("config", [f"study_dir={study_dir}", *overrides])
+    study_dir.mkdir(exist_ok=True)
+    claim(study_dir)
     write_study_yaml(cfg, study_dir)
     config = study_config(cfg)
     return [] if config.tuning else plan_members(config)
@@ -171,6 +174,7 @@ def test_a_page_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.Ca
     ids=["absent", "empty", "list", "broken", "of another version"],
 )
 def test_where_there_is_no_study(make: Any, expected: str, tmp_path: Path) -> None:
+    claim(tmp_path)
     with pytest.raises(ValueError, match=expected.replace("(", r"\(").replace(")", r"\)")):
         planned_study(make(tmp_path))
 
@@ -204,3 +208,17 @@ def test_the_lease_of_a_killed_process_is_nobodys(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False, timeout=60)
     assert list(tmp_path.glob("*.lease"))
     assert holder(tmp_path) is None
+
+
+def test_lines_that_lack_a_key_and_control_characters_do_no_harm(tmp_path: Path) -> None:
+    make_study(tmp_path, *GRID)
+    log = EventLog(log_dir(tmp_path), "sweep")
+    log("sweep_started")
+    log("pack_started")
+    log("member_failed")
+    log("member_failed", run_id="a" * 16, final=True, error="\x1b]0;owned\x07\x1b[2J")
+    with lease(tmp_path, beat_seconds=0.05):
+        said = terminal_status(standing_of(tmp_path))
+    assert "failed for good" in said
+    assert "\\x1b]0;owned" in said
+    assert all(one.isprintable() or one == "\n" for one in said)

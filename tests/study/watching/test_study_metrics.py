@@ -70,13 +70,13 @@ def test_a_worker_says_means_of_a_method_and_counts(recorded: Recorded, planned:
 
 def test_the_sweep_says_what_became_of_every_member(recorded: Recorded, planned: list[Member], tmp_path: Path) -> None:
     found = plan_packs(planned, None)
-    count = StudyCount(tmp_path)
+    count = StudyCount(tmp_path, collapse_fid=200.0)
     metrics = StudyMetrics("digits", count, lambda: found)
     count.plan(planned)
     count.refresh()
     metrics.show()
     assert recorded["members"][tags(method="lift", state="waiting")] == 5
-    rows = [(one, "collapsed" if one.seed == 0 else "ok", 40.0 + one.seed) for one in planned if one.seed < 3]
+    rows = [(one, "ok", 500.0 if one.seed == 0 else 40.0 + one.seed) for one in planned if one.seed < 3]
     for one, status, fid in rows:
         teacher = one.teacher.name if one.teacher else None
         row = {"status": status, "fid": fid, "teacher": teacher, "method": one.method.name, "device_seconds": 7.0}
@@ -90,7 +90,7 @@ def test_the_sweep_says_what_became_of_every_member(recorded: Recorded, planned:
     states = {state: recorded["members"][tags(method="lift", state=state)] for state in ("ok", "running", "waiting")}
     assert states == {"ok": 2, "running": 1, "waiting": 1}
     assert recorded["members"][tags(method="lift", state="collapsed")] == 1
-    assert recorded["fid"][tags(method="lift")] == 41.0
+    assert recorded["fid"][tags(method="lift")] == 582.0 / 3
     assert recorded["device_seconds"][tags(method="lift")] == 21.0
     assert recorded["packs"] == {
         frozenset({"study": "digits", "state": state}.items()): number
@@ -99,7 +99,7 @@ def test_the_sweep_says_what_became_of_every_member(recorded: Recorded, planned:
     compact_runs(tmp_path)
     count.refresh()
     metrics.show()
-    assert recorded["fid"][tags(method="lift")] == 41.0
+    assert recorded["fid"][tags(method="lift")] == 582.0 / 3
     assert len(recorded["members"]) == 3 * 4  # methods by the states that occurred: no run_id, no seed
 
 

@@ -1,5 +1,6 @@
 """A data set is what its images are; they are read once, kept sealed, and known in every process."""
 
+import errno
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.costs.disk import full_disk
 from trainables.data import cache_bytes, make_data
 from trainables.data.digits import Digits
 from trainables.specs import content_id
@@ -140,6 +142,22 @@ def test_a_cache_without_room_is_refused_before_an_image_is_written(tmp_path: Pa
             source(root, tmp_path).load()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_cache_is_not_taken_for_a_full_study(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        ValueError, match=r"cache cannot be written: it has no room for 4 images \(\d+ MB free"
+    ) as refused:
+        source(write(tmp_path / "a", range(4)), tmp_path).load()
+    assert not full_disk(refused.value)
     assert list((tmp_path / "cache").iterdir()) == []
 
 

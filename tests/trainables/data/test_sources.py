@@ -224,6 +224,30 @@ def test_latents_are_encoded_once_and_decode_to_images(folder: Path, vae: Path, 
     assert np.isfinite(found.metrics["fid"])
 
 
+def test_training_draws_latents_from_the_posterior_of_images_and_of_mirrored_ones(folder: Path, vae: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    out = encode(folder, vae, "data.flip=true", "shard_size=3")
+    data = load_data(make_data({"source": "latents", "name": "mirrored", "path": str(out)}))
+    assert data.flip
+    indices, mirrored = torch.tensor([3, 0, 2]), torch.tensor([False, True, True])
+    images = of_folder(folder).load().x_0(indices)
+    images[1:] = images[1:].flip(-1)
+    with torch.no_grad():
+        posterior = AutoencoderKL.from_pretrained(vae).eval().encode(images).latent_dist
+    spread = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0))
+    drawn = 0.5 * (posterior.mean + posterior.std * spread)
+    torch.testing.assert_close(data.training_x_0(indices, mirrored, spread), drawn, rtol=1e-4, atol=1e-5)
+
+    def visit(step: int) -> torch.Tensor:
+        stream = SeedStream(data, PIXEL, seed=0, batch_size=4, timesteps="uniform", ranks=Ranks())
+        return stream.batch(step).x_0
+
+    assert torch.equal(visit(0), visit(0))
+    first, again = (visit(step).flatten(1).sort(0).values for step in (0, 1))  # every image once in each epoch
+    assert not torch.equal(first, again)
+
+
 def test_encoding_goes_on_after_the_last_whole_shard(folder: Path, vae: Path) -> None:
     out = encode(folder, vae, "shard_size=2")
     first = {path.name: path.read_bytes() for path in out.glob("shard-*.safetensors")}
@@ -273,6 +297,23 @@ def test_text_is_encoded_with_its_images(folder: Path, vae: Path, tmp_path: Path
     assert len({tuple(row.flatten().tolist()) for row in text}) == 4
     assert data.null["encoder_hidden_states"].shape == (6, 8)
     assert data.null["pooled_projections"].shape == (7,)
+    with pytest.raises(ValueError, match=r"^data\.extra_prompts must be false for .*, which has none"):
+        make_data({"source": "latents", "name": "pets", "path": str(out), "extra_prompts": True}).load()
+
+    (tmp_path / "extra.txt").write_text("c\nc b\na a a\n")
+    (tmp_path / "evaluation.txt").write_text("a b c\nc\n")
+    files = [f"{name}_prompts={tmp_path / name}.txt" for name in ("extra", "evaluation")]
+    encode(folder, vae, *more, f"prompts={tmp_path / 'prompts.txt'}", "shard_size=3", *files)
+    wanted = {"extra_prompts": True, "evaluation_prompts": True}
+    source = make_data({"source": "latents", "name": "pets", "path": str(out), **wanted})
+    whole = source.load()
+    assert whole.num_conditions == 4 + 3
+    assert len(whole.evaluation_conditions["encoder_hidden_states"]) == 2
+    mixed = whole.condition(torch.tensor([5, 0]))["encoder_hidden_states"]
+    assert torch.equal(mixed[1], text[0])
+    assert not (mixed[0] == text).flatten(1).all(1).any()
+    plain = make_data({"source": "latents", "name": "pets", "path": str(out)})
+    assert source.identity() != plain.identity()
 
 
 def test_bad_input_of_the_command_is_one_line(tmp_path: Path) -> None:

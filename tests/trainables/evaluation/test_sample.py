@@ -1,13 +1,17 @@
 """Images are addressed by (noise seed, index): nothing else may change a byte of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import UNet2DModel
+from family_models import CONDITIONAL_UNET, DIT, data_for
 from torch import nn
 
 import trainables.torchvision_ops  # noqa: F401  (before diffusers)
 from trainables.data import Dataset
-from trainables.evaluation.sample import micro_batch_size, sample_images
+from trainables.evaluation.sample import _conditions, _Guided, micro_batch_size, sample_images
+from trainables.models import build_model
 from trainables.process import PIXEL
 from trainables.seeds import derived_generator
 
@@ -154,3 +158,48 @@ def test_a_float64_model_is_sampled_too() -> None:
 def test_settings_that_cannot_be_are_refused(model: Denoiser, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sampled(model, **settings)
+
+
+def test_guidance_of_the_first_three_channels_leaves_the_others_to_the_condition() -> None:
+    data = data_for(DIT)
+    model = build_model(DIT, data.shape, seed=0).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    x_t, condition = data.x_0(torch.arange(2)), data.condition(torch.arange(2))
+
+    def said(guidance: float, channels: str) -> tuple[torch.Tensor, ...]:
+        guided = _Guided(model, condition, data.null, guidance, channels, 64)
+        with torch.no_grad():
+            prediction, variance = guided(x_t, torch.tensor(500))
+        assert variance is not None
+        return prediction, variance
+
+    of_all, of_three, unguided = said(4.0, "all"), said(4.0, "first_three"), said(1.0, "all")
+    assert torch.equal(of_three[0][:, :3], of_all[0][:, :3])
+    assert torch.equal(of_three[0][:, 3], unguided[0][:, 3])
+    assert not torch.equal(of_all[0][:, 3], unguided[0][:, 3])
+    assert torch.equal(of_three[1], unguided[1])
+
+
+def test_linspace_is_the_respacing_of_dit() -> None:
+    """space_timesteps(1000, "250") of guided-diffusion: from 0 on in strides of 999 / 249, rounded."""
+    theirs = [round(index * 999 / 249) for index in range(250)]
+    assert PIXEL.sampler("ddpm", 250, spacing="linspace").timesteps.tolist() == theirs[::-1]
+    assert PIXEL.sampler("ddpm", 250).timesteps.tolist() == list(range(0, 1000, 4))[::-1]
+
+
+def test_pndm_samples_what_ddim_samples_of_a_teacher_that_knows_all(model: Denoiser) -> None:
+    """On the ideal predictor both arrive at the same pixels; it is not DDIM under another name."""
+    ideal = Denoiser(strength=0.0)
+    ddim, pndm = (sampled(ideal, 8, sampler=name, sampler_steps=50).float() for name in ("ddim", "pndm"))
+    assert (ddim - pndm).abs().mean() < 4
+    assert not torch.equal(ddim, pndm)
+
+
+def test_samples_are_drawn_for_the_prompts_of_the_evaluation() -> None:
+    data = data_for(CONDITIONAL_UNET)
+    prompts = {"encoder_hidden_states": torch.full((2, 5, 6), 3.0)}
+    found = _conditions(replace(data, evaluation_conditions=prompts), torch.tensor([0, 1, 5]))
+    assert (found["encoder_hidden_states"] == 3.0).all()
+    assert not (_conditions(data, torch.tensor([0]))["encoder_hidden_states"] == 3.0).any()

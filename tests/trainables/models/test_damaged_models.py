@@ -8,7 +8,7 @@ import pytest
 from tiny import evaluation_spec, member, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
-from trainables.damage import set_aside
+from storage import set_aside
 from trainables.evaluation.fidelity import load_features
 from trainables.folders import Folders
 from trainables.models.saved import load_student
@@ -85,7 +85,7 @@ def test_a_damaged_student_is_set_aside_and_trained_again(
     assert digest_of(folders) == digest
     (line,) = capsys.readouterr().err.splitlines()
     assert name in line
-    aside = Path(line.split("moved to ")[1].split(" and made again")[0])
+    aside = Path(line.split("moved to ")[1].split("; made again")[0])
     assert aside.parent == folders.students.parent / "damaged" / "students"
     assert files_of(aside) == content
     kept = load_student(student)

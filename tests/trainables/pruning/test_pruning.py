@@ -18,6 +18,7 @@ from trainables.models.digest import weights_digest
 from trainables.models.saved import save_model
 from trainables.process import FLOW, PIXEL, Process
 from trainables.pruning import full_settings, prune, prune_shape
+from trainables.pruning.depth_pruning import temperature
 from trainables.specs import ModelSpec
 
 WIDE = ModelSpec(
@@ -195,15 +196,17 @@ def test_depth_pruning_keeps_layers_with_their_weights(spec: ModelSpec, how: str
 
 
 def test_the_learned_mask_drops_a_layer_that_only_harms() -> None:
-    """A teacher whose first layer adds large noise does better without it."""
+    """The first layer adds what the output reads as an error; the second adds nothing."""
     data = data_for(DIT)
     teacher = teacher_of(DIT, data)
+    error = torch.ones(16)
+    error[::2] = -1.0  # of mean 0, so that no norm takes it away
     with torch.no_grad():
-        teacher.proj_out_2.weight.normal_(generator=torch.Generator().manual_seed(0))
-        for index, scale in ((0, 30.0), (1, 0.0)):
+        teacher.proj_out_2.weight.copy_(error.expand_as(teacher.proj_out_2.weight))
+        for index, scale in ((0, 1.0), (1, 0.0)):
             block = teacher.transformer_blocks[index]
-            block.ff.net[2].weight.fill_(scale / 30)
-            block.ff.net[2].bias.fill_(scale)
+            block.ff.net[2].weight.zero_()
+            block.ff.net[2].bias.copy_(scale * error)
             block.norm1.linear.bias.fill_(scale)
     settings = {"how": "depth_pruning", "num_layers": 2, "learned": True, "num_steps": 30, "batch_size": 8, "lr": 1e-6}
     student = prune(teacher, settings, data=data, process=PIXEL)
@@ -285,3 +288,8 @@ def test_a_teacher_that_cannot_be_cut_so_is_named(spec: ModelSpec, settings: dic
     data = data_for(spec)
     with pytest.raises(ValueError, match=message):
         prune(teacher_of(spec, data), settings, data=data, process=PIXEL)
+
+
+def test_the_temperature_of_learned_masks_falls_from_4_to_a_tenth() -> None:
+    assert [temperature(step, 100) for step in (0, 99)] == pytest.approx([4.0, 0.1])
+    assert temperature(49, 99) == pytest.approx(2.05)

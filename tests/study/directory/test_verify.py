@@ -1,0 +1,76 @@
+"""study.verify names what is missing, changed and foreign, and only that."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_repair import RUN_ID, TEACHER_ID, TRAIN_ID, WEIGHTS, study_dir  # noqa: F401 (a fixture)
+
+from analysis.records.rows import read_runs, write_run
+from study import verify as entry
+from study.directory.verify import CHANGED, FOREIGN, MISSING, verify
+from trainables.models.saved import load_student
+
+
+def digest_of(folder: Path) -> str | None:
+    student = load_student(folder)
+    assert student is not None
+    return student.digest
+
+
+@pytest.fixture
+def study(study_dir: Path) -> Path:  # noqa: F811
+    """The study of one member, whose row has its student's digest and its teacher."""
+    (row,) = read_runs(study_dir).to_pylist()
+    del row["schema_version"]
+    digest = digest_of(study_dir / "students" / TRAIN_ID)
+    write_run(study_dir, row | {"weights_digest": digest, "teacher_id": TEACHER_ID}, [{"step": 0, "loss": 1.0}])
+    return study_dir
+
+
+def append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+CASES: list[tuple[str, Callable[[Path], Any], str]] = [
+    (f"students/{TRAIN_ID}", shutil.rmtree, MISSING),
+    (f"teachers/{TEACHER_ID}", shutil.rmtree, MISSING),
+    (f"records/curves/{RUN_ID}.parquet", Path.unlink, MISSING),
+    (f"samples/{RUN_ID}.png", Path.unlink, MISSING),
+    (f"students/{TRAIN_ID}/config.json", append, CHANGED),
+    (f"students/{TRAIN_ID}/{WEIGHTS}", append, CHANGED),
+    (f"students/{TRAIN_ID}/training.json", Path.unlink, CHANGED),
+    (f"teachers/{TEACHER_ID}/{WEIGHTS}", append, CHANGED),
+    (f"records/runs/{RUN_ID}.parquet", append, CHANGED),
+    (f"samples/{RUN_ID}.png", lambda path: path.write_bytes(b"x"), CHANGED),
+    ("thesis.tex", Path.touch, FOREIGN),
+    ("students/thesis", Path.mkdir, FOREIGN),
+    (f"students/{TRAIN_ID}/pickle.bin", Path.touch, FOREIGN),
+    ("samples/photo.png", Path.touch, FOREIGN),
+]
+
+
+def test_a_study_as_it_was_written(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main([f"study_dir={study}"]) == 0
+    assert "1 finished members, all files are as they were written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "harm", "kind"), CASES)
+def test_what_is_wrong_is_named(
+    name: str, harm: Callable[[Path], Any], kind: str, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(study / name)
+    assert entry.main([f"study_dir={study}"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{kind}: ") and name.removesuffix("/training.json") in line for line in lines), lines
+
+
+def test_a_student_of_other_weights_is_changed(study: Path) -> None:
+    (row,) = read_runs(study).to_pylist()
+    del row["schema_version"]
+    write_run(study, row | {"weights_digest": "0" * 64}, [{"step": 0, "loss": 1.0}])
+    (finding,) = verify(study)
+    assert finding.kind == CHANGED
+    assert "not those of the row" in finding.text
