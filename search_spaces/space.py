@@ -22,7 +22,7 @@ from search_spaces.reader import read_space
 
 @dataclass(frozen=True)
 class Parameter:
-    """One setting: its distribution, and the settings that it hangs on (`when`: name -> values that ask for it)."""
+    """One setting: its distribution, and the settings that it depends on (`when`: name -> values that ask for it)."""
 
     name: str
     distribution: BaseDistribution
@@ -31,7 +31,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """Parameters in the order in which they are asked for; one that hangs on another comes after it."""
+    """Parameters in the order in which they are asked for; one that depends on another comes after it."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -139,7 +139,7 @@ def _distribution(key: str, value: Mapping[str, Any], num_elements: int) -> Base
     try:
         return FloatDistribution(**given) if value["kind"] == "float" else IntDistribution(**given)
     except ValueError as error:
-        raise ValueError(f"{key} is not a {value['kind']} distribution: {error}") from error
+        raise ValueError(f"{key} of kind {value['kind']} must be a distribution of Optuna: {error}") from error
 
 
 def _condition(key: str, when: Mapping[str, Any], earlier: Sequence[Parameter]) -> dict[str, tuple[Any, ...]]:

@@ -15,7 +15,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when nobody runs on the study any more, 1 when the sweep does not answer in a minute."""
+    """Exit code 0 when no sweep runs on the study any more, 1 when it does not stop within a minute."""
     cfg = compose("cancel", argv)
     if cfg.study_dir is None:
         raise ValueError("study_dir must be given: study_dir=<a study's directory>")

@@ -1,4 +1,4 @@
-"""python -m study.status study_dir=... : how a study stands, in the terminal and as <study_dir>/report/status.html."""
+"""python -m study.status study_dir=... : what is done and what is left, also as <study_dir>/report/status.html."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLEAR = "\033[H\033[2J"
 
 
 def main(argv: list[str]) -> int:
-    """Prints the standing of the study and writes its page; with watch_seconds again and again until the sweep ends."""
+    """Prints the status of the study and writes its page; with watch_seconds again and again until the sweep ends."""
     cfg = compose("status", argv)
     if cfg.study_dir is None:
         raise ValueError("study_dir must be given: study_dir=<a study's directory>")
@@ -28,16 +28,16 @@ def main(argv: list[str]) -> int:
 
     page = report_dir(study_dir) / "status.html"
     while True:
-        standing = find_standing(planned_study(study_dir))
+        status = find_standing(planned_study(study_dir))
         clear = _CLEAR if cfg.watch_seconds is not None and sys.stdout.isatty() else ""
-        print(f"{clear}{terminal_status(standing)}\n")
+        print(f"{clear}{terminal_status(status)}\n")
         try:
             with new_file(page) as file:
-                file.write(render_status(standing, cfg.watch_seconds).encode())
+                file.write(render_status(status, cfg.watch_seconds).encode())
             print(f"page: {page}", flush=True)
-        except OSError as error:  # somebody else's study may be read and not written
+        except OSError as error:  # a study may be readable and not writable
             print(f"page: not written, {error}", flush=True)
-        if cfg.watch_seconds is None or standing.state != RUNNING:
+        if cfg.watch_seconds is None or status.state != RUNNING:
             return 0
         try:
             time.sleep(cfg.watch_seconds)

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 130
-    except Exception as error:  # a full disk has many faces
+    except Exception as error:  # a full disk raises errors of many types
         if full_disk(error):
             print(
                 f"failed: the disk of the study is full ({os.strerror(errno.ENOSPC)}); finished members are kept;"

@@ -1,8 +1,8 @@
 """The records of a study: one Parquet row per finished member, and its training curve beside it.
 
-A member is done when its row is here, and only then (design.md, idea 1). A row is written to a temporary name,
-fsynced and renamed, and never changed afterwards; the curve is written first, so a row never lacks its curve. Rows of
-many members may be moved into one file, a bundle (compact_runs); readers see both.
+A member is done when its row is here, and only then (study/README.md, The study directory). A row is written to a
+temporary name, fsynced and renamed, and never changed afterwards; the curve is written first, so a row never lacks its
+curve. Rows of many members may be moved into one file, a bundle (compact_runs); readers see both.
 """
 
 from __future__ import annotations

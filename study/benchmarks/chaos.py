@@ -1,4 +1,4 @@
-"""A small study that is hit again and again: its records must be those of a plain loop that nobody disturbed.
+"""A small study that is hit again and again: its records must be those of an undisturbed plain loop.
 
 Kills, all of them SIGKILL and at random moments that follow from a seed: a Ray Train worker, a Tune driver, a Ray Train
 controller, the sweep itself, and a node with everything on it. The sweep is started again whenever it was killed, as a
@@ -116,7 +116,7 @@ def run_chaos(seed: int, num_kills: int, overrides: Sequence[str], limit_seconds
 
 
 class _Storm:
-    """The sweep under fire."""
+    """The sweep while it is killed again and again."""
 
     def __init__(self, cluster: VictimCluster, study_dir: Path, overrides: Sequence[str], deadline: float) -> None:
         self._cluster, self._study_dir, self._deadline = cluster, study_dir, deadline

@@ -53,7 +53,7 @@ def measure(shape: tuple[int, int, int, int], group_size: int, options: Options)
 
 
 def _outputs(shape: tuple[int, int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs whose errors are all different within a channel: among equal ones the order is anybody's choice."""
+    """Outputs whose errors are all different within a channel: among equal ones the order is arbitrary."""
     generator = torch.Generator().manual_seed(0)
     teacher = torch.randn(shape, generator=generator)
     ranks = torch.rand(shape, generator=generator).flatten(2).argsort(dim=2).view(shape)

@@ -1,4 +1,4 @@
-"""The models of the paper's pixel-space study (method.md), and members of it, without Hydra."""
+"""The models of the paper's pixel-space study (trainables/README.md), and members of it, without Hydra."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def teacher_seeds(raw: Raw) -> list[int]:
     for index, seed in enumerate(seeds):
         require_whole("teacher_seeds", seed, 0)
         if seed in seeds[:index]:
-            raise ValueError(f"teacher_seeds must be distinct but {seed} is there twice")
+            raise ValueError(f"teacher_seeds must be distinct but {seed} is given twice")
     return seeds
 
 

@@ -116,7 +116,7 @@ def read_study_yaml(study_dir: Path) -> StudyConfig:
             raise TypeError("it does not hold a config")
         cfg = OmegaConf.create(
             {**raw, "study_dir": str(study_dir), "loggers": [], "dry_run": True}
-        )  # looks at nothing else
+        )  # reads no other file
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
     return study_config(cfg)

@@ -142,4 +142,4 @@ def require_name(key: str, value: Any) -> None:
 def _require_distinct(key: str, values: Sequence[Any]) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
-            raise ValueError(f"{key} must be distinct but {getattr(value, 'name', value)!r} is there twice")
+            raise ValueError(f"{key} must be distinct but {getattr(value, 'name', value)!r} is given twice")

@@ -1,4 +1,4 @@
-"""Where things are in a study directory (design.md, Study directory)."""
+"""Where things are in a study directory (study/README.md, The study directory)."""
 
 from pathlib import Path
 from typing import Any

@@ -34,7 +34,7 @@ def settings(row: Row) -> dict[str, Any]:
 
 
 def results(row: Row) -> dict[str, float]:
-    """What came out: numbers of the row; without those that there are none of."""
+    """What came out: numbers of the row, without those that it lacks."""
     return {key: float(row[key]) for key in _RESULTS if row[key] is not None and math.isfinite(row[key])}
 
 

@@ -25,7 +25,7 @@ class Logger(Protocol):
 
 
 def require_loggers(names: Sequence[Any]) -> None:
-    """Raises ValueError for a logger that there is none of, and for one whose package is not installed."""
+    """Raises ValueError for an unknown logger, and for one whose package is not installed."""
     for name in names:
         require_choice("loggers", name, tuple(LOGGERS))
         if find_spec(LOGGERS[name]) is None:

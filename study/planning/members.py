@@ -20,7 +20,7 @@ class Pack:
 
     @property
     def teacher(self) -> TeacherSpec | None:
-        """Whom its members learn from."""
+        """The model that its members learn from."""
         return self.members[0].guide
 
 
@@ -37,7 +37,7 @@ def plan_members(config: StudyConfig) -> list[Member]:
 
 
 def plan_teachers(config: StudyConfig) -> list[TeacherSpec]:
-    """Every teacher that the members need, each after those it is made from; first whom the student is cut from."""
+    """Every teacher that the members need, each after those it is made from; first that of a cut student."""
     wanted = [config.student.teacher] if isinstance(config.student, PrunedSpec) else []
     for teacher in config.teachers:
         wanted.append(teacher)
@@ -52,7 +52,7 @@ def with_ancestors(spec: TeacherSpec) -> list[TeacherSpec]:
 
 
 def _assistant(config: StudyConfig, teacher: TeacherSpec | None, method: Method) -> TeacherSpec | None:
-    """What stands between the teacher and the student: the named teacher's architecture, distilled by the method."""
+    """The model between the teacher and the student: the named teacher's architecture, distilled by the method."""
     if method.assistant is None or teacher is None:
         return None
     own = replace(method, name=method.name.removesuffix(f"_via_{method.assistant}"), assistant=None)
@@ -122,6 +122,6 @@ def _teacher_id(member: Member) -> str:
 
 
 def _weight(pack: Pack) -> tuple[int, int]:
-    """Only the order of packs hangs on it: the teacher's parameters, then the number of members."""
+    """Only the order of packs depends on it: the teacher's parameters, then the number of members."""
     size = count(pack.teacher.model, data_shape(pack.teacher.data)).params if pack.teacher else 0
     return size, len(pack.members)

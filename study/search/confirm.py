@@ -24,7 +24,7 @@ def confirm_members(config: StudyConfig, search: ArmSearch) -> list[Member]:
 
 
 def recipe_members(config: StudyConfig, arm: Arm) -> list[Member]:
-    """The recipe's settings of an arm on the same seeds: members of the study's grid, to stand beside."""
+    """The recipe's settings of an arm on the same seeds: members of the study's grid, for comparison."""
     return [settings_member(config, arm, {}, seed) for seed in tuning_of(config).confirm_seeds]
 
 

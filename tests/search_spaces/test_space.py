@@ -79,7 +79,10 @@ BAD = [
     ("a: {kind: int, low: 0.5, high: 1}", r"search_space\.a\.low must be a whole number but got 0\.5"),
     ("a: {kind: float, low: 0, high: 1, log: true}", r"search_space\.a\.low must be above 0 where log"),
     ("a: {kind: float, low: 0, high: 1, log: 3}", r"search_space\.a\.log must be true or false"),
-    ("a: {kind: int, low: 1, high: 8, log: true, step: 2}", r"search_space\.a is not a int distribution"),
+    (
+        "a: {kind: int, low: 1, high: 8, log: true, step: 2}",
+        r"search_space\.a of kind int must be a distribution of Optuna",
+    ),
     ("a: {kind: categorical, choices: []}", r"search_space\.a\.choices"),
     ("a: {kind: categorical, choices: [l1, l1]}", r"search_space\.a\.choices must be a list of different"),
     ("a: {kind: divisor, low: 65}", r"search_space\.a must leave a divisor of H\*W = 64"),

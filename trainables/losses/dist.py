@@ -1,4 +1,4 @@
-"""DIST (Huang et al. 2022, arXiv 2205.10536) over a noise predictor's outputs (method.md, The objective).
+"""DIST (Huang et al. 2022, arXiv 2205.10536) over a noise predictor's outputs (trainables/README.md, Output losses).
 
 Shapes: B batch, D = C*H*W elements of an output.
 """

@@ -55,7 +55,7 @@ def fitnet_loss(
     *,
     reduction: str = "sum",
 ) -> torch.Tensor:
-    """Sum over pairs of || A s - t ||^2, averaged over the batch (FitNet, Romero et al. 2015; method.md).
+    """Sum over pairs of || A s - t ||^2, averaged over the batch (FitNet, Romero et al. 2015).
 
     Features are pairs of (B, C_s, H, W) and (B, C_t, H, W), adapters A (C_t, C_s). `mean` divides each pair by
     C_t*H*W.
@@ -108,7 +108,7 @@ def masked_loss(
     *,
     reduction: str = "mean",
 ) -> torch.Tensor:
-    """Squared differences of paired layers without their outliers (TinyFusion, Fang et al. 2025; method.md).
+    """Squared differences of paired layers without their outliers (TinyFusion, Fang et al. 2025).
 
     An element (of N, D) further than 2 standard deviations from the mean of its sample is masked to zero, in the
     student by the student's outliers and in the teacher by the teacher's, as in the authors' code. Averaged over the

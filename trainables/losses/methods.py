@@ -9,7 +9,7 @@ from trainables.losses.lift_place import COARSE_NORMS, GATES, REDUCTIONS, check_
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (method.md, The objective).
+    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (trainables/README.md, The objective).
 
     A setting that does not apply to the method is None, so that equal members have equal methods.
     """

@@ -78,7 +78,7 @@ def objective(
     progress: float = 0.0,
     rank_mean: RankMean | None = None,
 ) -> Terms:
-    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (method.md, The objective).
+    """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (trainables/README.md, The objective).
 
     output: the student's output (B, C, H, W); target: what diffusion training asks of it (the noise), None where there
     is no data to ask for it; matching (B,): which samples L_diff counts, the others being 0 in its mean over the batch;

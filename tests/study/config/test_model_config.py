@@ -216,7 +216,7 @@ def test_a_teacher_that_is_there_is_one_whatever_the_seeds(tmp_path: Path) -> No
         ("[]", r"teacher_seeds must be a list with at least one entry but got \[\]"),
         ("0", "teacher_seeds must be a list with at least one entry but got 0"),
         ("[-1]", "teacher_seeds must be a whole number from 0"),
-        ("[1,1]", "teacher_seeds must be distinct but 1 is there twice"),
+        ("[1,1]", "teacher_seeds must be distinct but 1 is given twice"),
     ],
 )
 def test_seeds_of_teachers_that_cannot_be_are_refused(seeds: str, message: str) -> None:

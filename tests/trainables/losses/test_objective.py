@@ -71,7 +71,7 @@ def by_hand(
 @pytest.mark.parametrize("coarse_norm", ["l1", "l2"])
 @pytest.mark.parametrize("name", METHODS)
 def test_value_and_gradient_of_every_method(name: str, coarse_norm: str) -> None:
-    """The gradient is the finite difference of the objective with line, gate and order held (method.md)."""
+    """The gradient is the finite difference of the objective with line, gate and order held (equation of LIFT)."""
     method = method_of(name, coarse_norm=coarse_norm)
     output, noise, teacher = tensors()
     a, b = fit_lines(*grouped(output, teacher, 16 if name.startswith("lift") and "place" not in name else 8))

@@ -1,4 +1,4 @@
-"""The method that the README adds works as it stands there."""
+"""The method that trainables/README.md adds works as it stands there."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from trainables.losses import methods, objective
 from trainables.losses.methods import Method, make_method
 
-README = Path(__file__).parents[3] / "README.md"
+README = Path(__file__).parents[3] / "trainables" / "README.md"
 
 
 def test_the_method_of_the_readme_learns_from_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
