@@ -41,10 +41,10 @@ class PackStanding:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherStanding:
-    """A teacher that is there, in the making (steps: at its newest checkpoint) or still to be made."""
+    """A teacher that is there, being trained (steps: at its newest checkpoint) or still to be made."""
 
     name: str
-    state: str  # made, in the making, waiting
+    state: str  # made, being trained, waiting
     steps: int
     num_steps: int
 
@@ -59,12 +59,12 @@ class Remark:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a study stood when it was looked at."""
+    """The state of a study at one moment."""
 
     study: str
     study_dir: str
     state: str  # RUNNING, FINISHED or STOPPED
-    sweep: str  # who runs it, or why nobody does
+    sweep: str  # what runs it, or why nothing does
     looked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     planned: int  # members; of a search those that are still to be suggested too
     finished: int
@@ -170,8 +170,8 @@ def duration(seconds: float) -> str:
 
 def _teachers(teachers: Sequence[TeacherStanding]) -> str:
     made = sum(one.state == "made" for one in teachers)
-    making = [f"{one.name} at step {one.steps} of {one.num_steps}" for one in teachers if one.state == "in the making"]
-    return f"{made} of {len(teachers)} there" + (f"; in the making: {', '.join(making)}" if making else "")
+    making = [f"{one.name} at step {one.steps} of {one.num_steps}" for one in teachers if one.state == "being trained"]
+    return f"{made} of {len(teachers)} there" + (f"; being trained: {', '.join(making)}" if making else "")
 
 
 def _fid(fids: Sequence[float]) -> str:

@@ -182,7 +182,7 @@ def _teachers(config: StudyConfig) -> list[TeacherStanding]:
     for spec in plan_teachers(config):
         steps = newest_steps(checkpoints_dir(config.study_dir) / spec.teacher_id)
         made = find_teacher(spec, config.evaluation, folders(config.study_dir)) is not None
-        state = "made" if made else "in the making" if steps else "waiting"
+        state = "made" if made else "being trained" if steps else "waiting"
         found.append(TeacherStanding(name=spec.name, state=state, steps=steps, num_steps=spec.num_steps))
     return found
 

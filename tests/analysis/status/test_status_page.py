@@ -32,7 +32,7 @@ def standing(state: str = RUNNING) -> Standing:
     pack = PackStanding(teacher=TAG, seeds=(0,), methods=("out_kd", LONG), num_members=2, num_steps=500, steps=50)
     return Standing(
         study=TAG, study_dir=f"/very/long/{'x' * 120}", state=state, sweep="a sweep runs there", planned=10, finished=5,
-        not_planned=2, teachers=[TeacherStanding(name="unet_160", state="in the making", steps=50, num_steps=700)],
+        not_planned=2, teachers=[TeacherStanding(name="unet_160", state="being trained", steps=50, num_steps=700)],
         cells=cells, running=[pack], waiting=[pack] * 12,
         failures=[Remark(text=f"12:00:00 failed: {TAG}{'y' * 150}", run_id="0" * 16)],
         bad=[Remark(text="lift, teacher unet_16, seed 3: diverged at step 7", run_id="1" * 16)] * 60,
@@ -60,7 +60,7 @@ def test_the_terminal_says_the_same() -> None:
     for part in ("50%", "5 of 10 finished (1 collapsed, 1 diverged)", "1 running, 4 waiting", "103.7 ± 126.7"):
         assert part in text
     assert "about 2 h 00 min of devices, 60 min from now" in text
-    assert "0 of 1 there; in the making: unet_160 at step 50 of 700" in text
+    assert "0 of 1 there; being trained: unet_160 at step 50 of 700" in text
 
 
 def test_durations() -> None:

@@ -10,7 +10,8 @@ import pytest
 from tiny_record import make_record
 from tuned_study import SMALL, outcome
 
-from analysis.records.rows import write_run
+from analysis.records.cells import group_cells
+from analysis.records.rows import read_runs, write_run
 from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, terminal_status
 from study import status
 from study.config.command_line import compose
@@ -21,7 +22,7 @@ from study.search.replay import known_members
 from study.search.rounds import make_searches
 from study.watching.events import EventLog, log_dir
 from study.watching.find_status import find_standing, planned_study
-from trainables.specs import Member
+from trainables.specs import Member, canonical_json
 
 GRID = ("teachers=[unet_16]", "methods=[out_kd,diffusion_only]", "seeds=[0,1]", "train.steps=200")
 
@@ -200,3 +201,21 @@ def test_the_lease_of_a_killed_process_is_nobodys(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False, timeout=60)
     assert list(tmp_path.glob("*.lease"))
     assert holder(tmp_path) is None
+
+
+def test_the_cells_are_those_of_the_report(tmp_path: Path) -> None:
+    """Two settings of one method were one line of the status and two of the report."""
+    methods = "methods=[out_kd,{method:lift_place,group_size:4},{method:lift_place,group_size:16}]"
+    planned = make_study(tmp_path, "teachers=[unet_16]", methods, "seeds=[0,1]")
+    for one in planned:
+        identity = {"member": canonical_json(one.identity()), "phase": "grid"}
+        finish(
+            tmp_path,
+            one,
+            fid=300.0 if one.seed else 40.0,
+            teacher_id=one.teacher and one.teacher.teacher_id,
+            **identity,
+        )
+    cells = {cell.method: (cell.ok, cell.collapsed) for cell in standing_of(tmp_path).cells}
+    assert cells == {cell.method: (1, 1) for cell in group_cells(read_runs(tmp_path), collapse_fid=200.0)}
+    assert set(cells) == {"out_kd", "lift_place K=4", "lift_place K=16"}
