@@ -166,7 +166,7 @@ def read_runs(study_dir: Path) -> pa.Table:
 
 
 def read_new_runs(study_dir: Path, known: Container[str]) -> dict[str, dict[str, Any]]:
-    """The rows by run_id of the members that are not `known`; for who looks again and again."""
+    """The rows by run_id of the members that are not `known`, for readers that come back for new ones."""
     singles, bundles = _row_files(study_dir)
     rows: list[dict[str, Any]] = []
     for path in [path for path in singles if path.stem not in known] + bundles:

@@ -9,7 +9,8 @@ import numpy as np
 
 from analysis.records.cells import FloatArray
 from analysis.report.page_tables import Datum, PageTable
-from analysis.results.searches import Arm, decision_text, importance, override_line, sequential_decisions
+from analysis.results.decisions import decision_text, sequential_decisions
+from analysis.results.searches import Arm, importance, override_line
 from analysis.results.text import number, signed
 from analysis.statistics.summary import mean, std
 

@@ -15,9 +15,10 @@ from analysis.records.cells import Cell, group_cells, methods_of
 from analysis.records.protocol import check_one_protocol, choose_rows
 from analysis.records.published import published_runs
 from analysis.records.rows import read_runs
+from analysis.results.decisions import Decision, sequential_decisions
 from analysis.results.diagnose import component_rows, diagnose
 from analysis.results.findings import Findings, find, is_blind
-from analysis.results.searches import Arm, Decision, read_arms, sequential_decisions, unfair_cells
+from analysis.results.searches import Arm, read_arms, unfair_cells
 from analysis.results.settings import ReportSettings, baseline_of, primary_of
 from analysis.statistics.common_seeds import Tries, common_tries, worst_filled
 from analysis.statistics.components import Components

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.results.searches import Decision, headline_of
+from analysis.results.decisions import Decision, headline_of
 from analysis.results.sentences import (
     effect_text,
     equivalent_text,

@@ -1,4 +1,4 @@
-"""What a report is asked: declared before the numbers are looked at, in study.yaml under `report`."""
+"""What a report is asked: declared before the sweep, in study.yaml under `report`."""
 
 from __future__ import annotations
 

@@ -59,12 +59,12 @@ class Remark:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a study stood when it was looked at."""
+    """The state of a study at one moment."""
 
     study: str
     study_dir: str
     state: str  # RUNNING, FINISHED or STOPPED
-    sweep: str  # who runs it, or why nobody does
+    sweep: str  # what runs it, or why nothing does
     looked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     planned: int  # members; of a search those that are still to be suggested too
     finished: int

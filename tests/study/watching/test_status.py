@@ -10,7 +10,8 @@ import pytest
 from tiny_record import make_record
 from tuned_study import SMALL, outcome
 
-from analysis.records.rows import write_run
+from analysis.records.cells import group_cells
+from analysis.records.rows import read_runs, write_run
 from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, terminal_status
 from study import status
 from study.config.command_line import compose
