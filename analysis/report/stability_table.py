@@ -109,7 +109,7 @@ def table_rows(entries: Sequence[Entry], tries: Tries | None) -> list[TableRow]:
             gap="" if cell.capacity_gap is None else f"{cell.capacity_gap:.1f}",
             tries=_tries_text(cell),
             mean=_at_least(cell) + number(summary.fid_mean),
-            std=_at_least(cell) + number(summary.fid_std),
+            std=number(summary.fid_std),
             collapsed=f"{int(cell.collapsed.sum())}/{len(cell.seeds)}",
             mean_rank=means.get(id(cell), 0),
             std_rank=stds.get(id(cell), 0),
@@ -176,7 +176,7 @@ def _is_compared(cell: Cell, tries: Tries) -> bool:
 
 
 def _at_least(cell: Cell) -> str:
-    """A diverged member counts with the worst FID that was found, so its cell's mean and std are lower bounds."""
+    """A diverged member counts with the worst FID that was found, so its cell's mean is a lower bound."""
     return "≥ " if cell.diverged.any() and not cell.diverged.all() else ""
 
 

@@ -174,7 +174,10 @@ def _without_fixed_tests(family: Family | None, decisions: Sequence[Decision]) -
 
 
 def _common_entries(whole: Sequence[Entry], tries: Tries | None, generator: np.random.Generator) -> list[Entry]:
-    """The cells over the seeds that are compared; in their statistics a diverged member has the worst FID of all."""
+    """The cells over the seeds that are compared; in their means a diverged member has the worst FID of all.
+
+    The std of a cell with a diverged member is not known: filled in, equal worst FIDs would look stable.
+    """
     if tries is None:
         return list(whole)
     known = tries.fid[np.isfinite(tries.fid)]
@@ -189,6 +192,9 @@ def _common_entries(whole: Sequence[Entry], tries: Tries | None, generator: np.r
             found.append((cell, summary))
             continue
         filled = summarise(replace(own, fid=np.where(np.isnan(own.fid), worst, own.fid)), generator)
+        if own.diverged.any():
+            nan = float("nan")
+            filled = replace(filled, fid_std=nan, fid_cv=nan, fid_std_interval=(nan, nan), fid_std_bootstrap=(nan, nan))
         found.append((own, replace(filled, num_fid=int((~own.diverged).sum()))))
     return found
 

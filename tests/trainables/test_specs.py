@@ -125,3 +125,12 @@ def test_a_teacher_that_is_cut_from_another_is_known_by_both_and_made_after_it()
     specs = [parent, cut(0.5), cut(0.7), cut(0.5, teacher_spec(seed=1)), cut(0.5, steps=9)]
     assert len({spec.teacher_id for spec in specs}) == 5
     assert cut(0.5).teacher_id == cut(0.5).teacher_id
+
+
+def test_equal_numbers_have_one_id() -> None:
+    """1 and 1.0, and 1e-4 and 0.0001, were members of their own and trained twice."""
+    for key, one, other in (("lr", 1, 1.0), ("max_grad_norm", 2, 2.0), ("lr", 1e-4, 0.0001)):
+        first, second = (member("out_kd", train=train_spec(**{key: value})) for value in (one, other))
+        assert first.run_id == second.run_id
+    assert member("out_kd", lambda_out=1).run_id == member("out_kd", lambda_out=1.0).run_id
+    assert member("out_kd", lambda_out=1).run_id != member("out_kd", lambda_out=1.5).run_id

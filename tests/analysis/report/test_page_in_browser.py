@@ -30,6 +30,7 @@ FLAGS = [
 # Runs after the page's own script: opens everything, sorts by every column, and leaves what it saw in the document.
 PROBE = """
 <script>
+const height = document.documentElement.scrollHeight;
 for (const details of document.querySelectorAll("details")) details.open = true;
 const means = () => [...document.querySelector("table.data").tBodies[0].rows].map((row) =>
 Number(row.cells[4].dataset.sort)); for (const button of document.querySelectorAll("th button")) button.click();
@@ -38,7 +39,7 @@ mean.click();
 const once = means();
 mean.click();
 const seen = {
-  inner: innerWidth, scroll: document.documentElement.scrollWidth, once: once, twice: means(),
+  inner: innerWidth, height: height, scroll: document.documentElement.scrollWidth, once: once, twice: means(),
   background: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
   loaded: performance.getEntriesByType("resource").map((entry) => entry.name).filter((name) =>
 !name.startsWith("data:")), };
@@ -102,6 +103,7 @@ def test_the_page_fits_and_nothing_fails(
     assert seen["inner"] == width
     assert seen["scroll"] <= width, f"{seen['scroll']} pixels wide"
     assert seen["loaded"] == []
+    assert width > 500 or seen["height"] <= 8000, f"{seen['height']} pixels tall"
     known = [mean for mean in seen["once"] if mean]
     assert known == sorted(known)
     assert seen["twice"] == seen["once"][::-1] or len(set(known)) < len(known)

@@ -66,6 +66,13 @@ def test_a_diverged_member_never_helps_its_method(tmp_path: Path) -> None:
     )
 
 
+def test_a_method_that_diverges_is_never_called_stable(tmp_path: Path) -> None:
+    """One FID of 412, the worst, and one that diverged: filled in, their std would be 0."""
+    results = results_of(tmp_path, two_methods([412.0, None], [50.0, 51.0]))
+    rows = {row.method: row for row in table_rows(results.entries, results.tries)}
+    assert (rows["out_kd"].std, rows["out_kd"].std_rank) == ("–", 0)
+
+
 @pytest.mark.parametrize("fid", [0.0, 50.0, 1e-6])
 def test_fids_that_tell_nothing_apart_name_no_winner(fid: float, tmp_path: Path) -> None:
     results = results_of(tmp_path, two_methods([fid] * 5, [fid] * 5))
