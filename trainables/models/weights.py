@@ -20,6 +20,8 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
     whole, index = folder / f"{_NAME}{suffix}.safetensors", folder / f"{_INDEX}{suffix}.json"
     if whole.is_file():
         return [whole]
+    if whole.is_symlink():
+        raise ValueError(f"{whole} is a link to {whole.readlink()}, which is not there")
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))

@@ -137,6 +137,11 @@ def of_another_width(path: Path) -> None:
     safetensors.torch.save_file({**tensors, "conv_in.weight": torch.zeros(16, 1, 3, 3)}, path)
 
 
+def as_a_link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("blobs/123")
+
+
 def as_fp16(path: Path) -> None:
     path.rename(path.with_suffix(".fp16.safetensors"))
 
@@ -154,6 +159,7 @@ def as_a_pickle(path: Path) -> None:
         (of_another_width, r"has conv_in.weight of shape \[16, 1, 3, 3\], but the model \[8, 1, 3, 3\]"),
         (as_fp16, "has no safetensors weights, but those of variant fp16: say variant: fp16"),
         (as_a_pickle, "has no safetensors weights, and others are not loaded: diffusion_pytorch_model.bin"),
+        (as_a_link_to_nothing, "is a link to blobs/123, which is not there"),
         (Path.unlink, "has no safetensors weights"),
     ],
 )
