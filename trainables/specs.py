@@ -14,17 +14,16 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from trainables.checks import require_choice, require_number, require_text, require_whole
+from trainables.checks import require_choice, require_number, require_whole
 from trainables.data import DataSpec
-from trainables.file_digests import file_digest, is_statistics, reference_digest
 from trainables.losses.methods import Method
-from trainables.process import PIXEL, SAMPLERS, SPACINGS, TIMESTEPS, Process
+from trainables.process import PIXEL, TIMESTEPS, Process
+from trainables.protocol import EvaluationSpec
 
 OPTIMISERS = ("adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "float64")
 DIFFUSION_LOSSES = ("matching", "none")
-GUIDANCE_CHANNELS = ("all", "first_three")
 INPUTS = ("real", "random_conditioning", "data_free")
 
 
@@ -113,83 +112,6 @@ class TrainSpec:
 
     def identity(self) -> dict[str, Any]:
         return _without_defaults(self, ("min_lr", "condition_dropout", "inputs"), left_out=("key",))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSpec:
-    """The evaluation protocol: how many images are sampled how, and which features they are compared in.
-
-    A member is sampled and measured once for every noise seed; its metrics are the means. reference: what it is
-    measured against, the data's images (None), those of a folder, or the mu and sigma of an .npz, which give no more
-    than an FID.
-    """
-
-    num_images: int
-    sampler: str = "ddim"
-    sampler_steps: int = 25
-    spacing: str = "leading"  # of the sampler's timesteps; linspace: DiT's respacing, the first and the last among them
-    feature_extractor: str
-    reference_split: str = "train"
-    reference: str | None = None
-    image_size: int | None = None  # images are resized to this before they are measured; None: as they are
-    noise_seeds: tuple[int, ...] = (0,)
-    extractor_weights: str | None = None  # a path; None: the extractor's own
-    neighbours: int = 3  # precision and recall: how far a neighbourhood reaches (Kynkaanniemi et al. 2019)
-    batch_size: int = 64  # images sampled at once; changes nothing but speed
-    guidance: float = 1.0  # classifier-free: unconditional + guidance * (conditional - unconditional)
-    guidance_channels: str = "all"  # or first_three, as in DiT's published sampling
-
-    def __post_init__(self) -> None:
-        require_whole("evaluation.neighbours", self.neighbours, 1, 100)
-        require_whole("evaluation.num_images", self.num_images, self.neighbours + 1, 10**7)
-        require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
-        require_whole("evaluation.batch_size", self.batch_size, 1, 10**5)
-        self._check_noise_seeds()
-        require_text("evaluation.feature_extractor", self.feature_extractor, "the name of a feature extractor")
-        for name in ("extractor_weights", "reference"):
-            if getattr(self, name) is not None:
-                require_text(f"evaluation.{name}", getattr(self, name), "null or a path")
-        if self.image_size is not None:
-            require_whole("evaluation.image_size", self.image_size, 4, 4096)
-        require_number("evaluation.guidance", self.guidance, at_least=0)
-        for name, allowed in (
-            ("sampler", SAMPLERS),
-            ("spacing", SPACINGS if self.sampler == "ddpm" else SPACINGS[:1]),
-            ("guidance_channels", GUIDANCE_CHANNELS),
-            ("reference_split", ("train",)),
-        ):
-            require_choice(f"evaluation.{name}", getattr(self, name), allowed)
-
-    def _check_noise_seeds(self) -> None:
-        seeds = self.noise_seeds
-        if not isinstance(seeds, list | tuple) or not seeds or len(set(map(str, seeds))) < len(seeds):
-            raise ValueError(f"evaluation.noise_seeds must be a list of distinct whole numbers but got {seeds!r}")
-        for seed in seeds:
-            require_whole("evaluation.noise_seeds", seed, 0)
-        object.__setattr__(self, "noise_seeds", tuple(seeds))  # lists cannot be hashed
-
-    @property
-    def num_sampled(self) -> int:
-        """Images sampled of every member, over all noise seeds."""
-        return self.num_images * len(self.noise_seeds)
-
-    def identity(self) -> dict[str, Any]:
-        """Files count by their content. Raises ValueError naming one that is not there."""
-        own = {name: value for name, value in asdict(self).items() if name != "batch_size"}
-        return {
-            **own,
-            "noise_seeds": list(self.noise_seeds),
-            "extractor_weights": self.extractor_weights and file_digest("extractor_weights", self.extractor_weights),
-            "reference": self.reference and reference_digest(self.reference),
-        }
-
-    @property
-    def reference_name(self) -> str:
-        """What rows say of it: the split of the data, or what else with the first digits of its digest."""
-        if self.reference is None:
-            return self.reference_split
-        kind = "statistics" if is_statistics(self.reference) else "folder"
-        return f"{kind} {reference_digest(self.reference)[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)

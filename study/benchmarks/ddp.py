@@ -24,8 +24,9 @@ from trainables.data import data_shape
 from trainables.data.digits import Digits
 from trainables.losses.methods import METHODS, make_method
 from trainables.models import build_model
+from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec, Member, ModelSpec, TeacherSpec, TrainSpec
+from trainables.specs import Member, ModelSpec, TeacherSpec, TrainSpec
 from trainables.training.pack import Progress, train_pack
 
 WORLD_SIZES, STEPS = (1, 2, 4), 100

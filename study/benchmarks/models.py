@@ -10,7 +10,8 @@ import torch
 from trainables.data import Dataset, DataShape
 from trainables.data.digits import Digits
 from trainables.losses.methods import make_method
-from trainables.specs import EvaluationSpec, Member, ModelSpec, TeacherSpec, TrainSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import Member, ModelSpec, TeacherSpec, TrainSpec
 
 # Settings of the paper's pixel-space recipe, and its group size.
 RECIPE = {

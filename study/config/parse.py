@@ -22,7 +22,8 @@ from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.evaluation.references import check_reference
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
-from trainables.specs import EvaluationSpec, TrainSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import TrainSpec
 
 _GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "protocol", "evaluation", "cluster"]
 

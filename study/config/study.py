@@ -13,7 +13,8 @@ from trainables.checks import require_choice, require_number, require_text, requ
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
 from trainables.process import Process
-from trainables.specs import EvaluationSpec, StudentSpec, TeacherSpec, TrainSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import StudentSpec, TeacherSpec, TrainSpec
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"(local|auto|[A-Za-z0-9_.\-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")

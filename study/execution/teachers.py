@@ -19,7 +19,8 @@ from trainables.folders import Folders
 from trainables.models import count
 from trainables.models.students import make_initial
 from trainables.models.teachers import find_teacher
-from trainables.specs import EvaluationSpec, PrunedSpec, TeacherSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import PrunedSpec, TeacherSpec
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress
 from trainables.training.teachers import make_teacher

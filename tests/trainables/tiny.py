@@ -6,7 +6,8 @@ from trainables.data import data_shape
 from trainables.data.digits import Digits
 from trainables.folders import Folders
 from trainables.losses.methods import make_method
-from trainables.specs import EvaluationSpec, Member, ModelSpec, TeacherSpec, TrainSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import Member, ModelSpec, TeacherSpec, TrainSpec
 
 SHAPE = data_shape(Digits())
 

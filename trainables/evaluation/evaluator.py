@@ -28,8 +28,9 @@ from trainables.families import predict, split_variance
 from trainables.file_digests import is_statistics
 from trainables.losses.lift_place import place_groups
 from trainables.process import Process
+from trainables.protocol import EvaluationSpec
 from trainables.seeds import derived_generator
-from trainables.specs import EvaluationSpec, content_id
+from trainables.specs import content_id
 
 NUM_KEPT_SAMPLES = 64
 NUM_MAP_IMAGES = 64

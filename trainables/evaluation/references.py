@@ -10,7 +10,7 @@ from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.folder import Folder
 from trainables.evaluation.fidelity import Statistics
 from trainables.file_digests import is_statistics
-from trainables.specs import EvaluationSpec
+from trainables.protocol import EvaluationSpec
 
 
 def reference_images(spec: EvaluationSpec, data: DataSpec) -> Dataset:

@@ -19,7 +19,8 @@ from trainables.models.build import load_model
 from trainables.models.count import Size
 from trainables.models.digest import tensors_digest
 from trainables.models.saved import check_files, read_facts, sealed
-from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
+from trainables.protocol import EvaluationSpec
+from trainables.specs import Member, TeacherSpec, content_id
 
 FACTS = "teacher.json"
 

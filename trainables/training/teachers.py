@@ -14,8 +14,9 @@ from trainables.models.digest import weights_digest
 from trainables.models.pretrained import fetch
 from trainables.models.saved import save_model
 from trainables.models.teachers import FACTS, _read_facts, _write_facts, check_teacher, load_teacher
+from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec, Member, TeacherSpec, content_id
+from trainables.specs import Member, TeacherSpec, content_id
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.pack import Progress, train_pack
 

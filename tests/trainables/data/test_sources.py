@@ -19,8 +19,8 @@ from trainables.data.prepare import fit
 from trainables.data.streams import SeedStream
 from trainables.evaluation.evaluator import Evaluator
 from trainables.process import PIXEL
+from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
-from trainables.specs import EvaluationSpec
 
 
 def picture(number: int, width: int = 20, height: int = 16) -> Image.Image:

@@ -13,7 +13,8 @@ from tiny import folders as folders_in
 from trainables.folders import Folders
 from trainables.models import count, load_model
 from trainables.models.teachers import find_teacher
-from trainables.specs import EvaluationSpec, TeacherSpec
+from trainables.protocol import EvaluationSpec
+from trainables.specs import TeacherSpec
 from trainables.training import teachers
 from trainables.training.teachers import make_teacher
 
