@@ -25,7 +25,7 @@ from study.search.rounds import make_searches
 from study.watching.events import EventLog, log_dir
 from study.watching.find_status import find_standing, planned_study
 from study.watching.progress import ProgressFiles
-from trainables.specs import Member
+from trainables.specs import Member, canonical_json
 
 GRID = ("teachers=[unet_16]", "methods=[out_kd,diffusion_only]", "seeds=[0,1]", "train.steps=200")
 
@@ -223,3 +223,21 @@ def test_lines_that_lack_a_key_and_control_characters_do_no_harm(tmp_path: Path)
     assert "failed for good" in said
     assert "\\x1b]0;owned" in said
     assert all(one.isprintable() or one == "\n" for one in said)
+
+
+def test_the_cells_are_those_of_the_report(tmp_path: Path) -> None:
+    """Two settings of one method were one line of the status and two of the report."""
+    methods = "methods=[out_kd,{method:lift_place,group_size:4},{method:lift_place,group_size:16}]"
+    planned = make_study(tmp_path, "teachers=[unet_16]", methods, "seeds=[0,1]")
+    for one in planned:
+        identity = {"member": canonical_json(one.identity()), "phase": "grid"}
+        finish(
+            tmp_path,
+            one,
+            fid=300.0 if one.seed else 40.0,
+            teacher_id=one.teacher and one.teacher.teacher_id,
+            **identity,
+        )
+    cells = {cell.method: (cell.ok, cell.collapsed) for cell in standing_of(tmp_path).cells}
+    assert cells == {cell.method: (1, 1) for cell in group_cells(read_runs(tmp_path), collapse_fid=200.0)}
+    assert set(cells) == {"out_kd", "lift_place K=4", "lift_place K=16"}
