@@ -64,7 +64,7 @@ def _read(path: Path, within: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
     if path.resolve() in within:
         raise ValueError(f"search_space {path} includes itself")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"search_space {path} cannot be read: {error}") from error
     if not isinstance(content, Mapping):

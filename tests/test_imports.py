@@ -62,7 +62,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records"}),
     "search_spaces": ({"optuna_study"}, {"space", "samplers"}, {"reader"}),
-    "storage": ({"copies"}, {"changes"}, {"atomic"}, {"location"}, {"objects"}),
+    "storage": ({"location", "copies"}, {"changes", "objects"}, {"atomic"}, {"paths", "seals"}),
 }
 
 

@@ -72,7 +72,7 @@ def test_a_pickle_is_run_nowhere(tmp_path: Path) -> None:
     student = tmp_path / "student"
     (student / "unet").mkdir(parents=True)
     facts = {"digest": "", "curve": [], "train_seconds": 1.0, "dtype": "float32", "files": {}}
-    (student / "training.json").write_bytes(sealed(facts))
+    (student / "training.json").write_bytes(sealed(student.name, facts))
     (student / "unet" / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
     for name in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"):
         (student / "unet" / name).write_bytes(trap)

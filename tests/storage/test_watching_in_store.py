@@ -9,6 +9,7 @@ import pytest
 from analysis.records.rows import RUN_SCHEMA, write_run
 from analysis.status.status import RUNNING
 from storage import is_local
+from storage.changes import made_folders
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
@@ -35,6 +36,7 @@ def row(run_id: str) -> dict[str, Any]:
 
 def test_a_study_is_watched_where_it_lies(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = compose("config", [f"study_dir={place}", *OVERRIDES])
+    made_folders(place)
     claim(place)
     write_study_yaml(cfg, place)
     first, second = plan_members(study_config(cfg))

@@ -13,6 +13,7 @@ from tiny_record import make_record
 from analysis.records.rows import write_run
 from study.config.command_line import compose
 from study.config.parse import study_config
+from study.directory.claim import claim
 from study.directory.protocol import require_protocol
 from study.planning.members import plan_members
 
@@ -23,6 +24,7 @@ def write_first_row(study_dir: Path) -> None:
     """A row of the study as it is by default."""
     (member,) = plan_members(study_config(compose("config", [f"study_dir={study_dir}", *OVERRIDES])))
     identity = json.dumps(member.identity())
+    claim(study_dir)
     write_run(study_dir, make_record(member.run_id) | {"member": identity, "teacher_seed": 0})
 
 
