@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
 
     from analysis.status.page import render_status
     from study.directory.layout import report_dir
-    from study.watching.find_status import find_standing, planned_study
+    from study.watching.find_status import find_status, planned_study
 
     page = report_dir(study_dir) / "status.html"
     while True:
-        status = find_standing(planned_study(study_dir))
+        status = find_status(planned_study(study_dir))
         clear = _CLEAR if cfg.watch_seconds is not None and sys.stdout.isatty() else ""
         print(f"{clear}{terminal_status(status)}\n")
         try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.status.status import RUNNING, Standing, cell_row, describe_pack, facts
+from analysis.status.status import RUNNING, StudyStatus, cell_row, describe_pack, facts
 
 _MAX_REMARKS, _MAX_WAITING = 50, 10
 
 
-def render_status(standing: Standing, refresh_seconds: float | None = None) -> str:
-    """The HTML; whatever the standing says is escaped. The page loads itself again while the study runs."""
+def render_status(status: StudyStatus, refresh_seconds: float | None = None) -> str:
+    """The HTML; all of it is escaped. The page loads itself again while the study runs."""
     environment = Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
@@ -18,19 +18,19 @@ def render_status(standing: Standing, refresh_seconds: float | None = None) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    count = standing.count
+    count = status.count
     parts = [(name, count[name]) for name in ("ok", "collapsed", "diverged", "running", "waiting")]
     return environment.get_template("status.html.jinja").render(
-        standing=standing,
-        facts=facts(standing),
-        parts=[(name, number, 100.0 * number / max(1, standing.planned)) for name, number in parts],
-        rows=[cell_row(cell) for cell in standing.cells],
-        running=list(map(describe_pack, standing.running)),
-        waiting=list(map(describe_pack, standing.waiting[:_MAX_WAITING])),
-        more_waiting=max(0, len(standing.waiting) - _MAX_WAITING),
+        status=status,
+        facts=facts(status),
+        parts=[(name, number, 100.0 * number / max(1, status.planned)) for name, number in parts],
+        rows=[cell_row(cell) for cell in status.cells],
+        running=list(map(describe_pack, status.running)),
+        waiting=list(map(describe_pack, status.waiting[:_MAX_WAITING])),
+        more_waiting=max(0, len(status.waiting) - _MAX_WAITING),
         remarks=(
-            ("Trouble of this sweep", standing.failures[:_MAX_REMARKS], len(standing.failures)),
-            ("Came out badly", standing.bad[:_MAX_REMARKS], len(standing.bad)),
+            ("Trouble of this sweep", status.failures[:_MAX_REMARKS], len(status.failures)),
+            ("Came out badly", status.bad[:_MAX_REMARKS], len(status.bad)),
         ),
-        refresh=refresh_seconds if standing.state == RUNNING else None,
+        refresh=refresh_seconds if status.state == RUNNING else None,
     )

@@ -10,7 +10,7 @@ RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellStanding:
+class CellStatus:
     """The members of one method on one teacher (None: the method needs none)."""
 
     teacher: str | None
@@ -28,7 +28,7 @@ class CellStanding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackStanding:
+class PackStatus:
     """Members that train side by side, or will. `steps`: at the newest checkpoint; None: it was not begun."""
 
     teacher: str | None
@@ -40,7 +40,7 @@ class PackStanding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherStanding:
+class TeacherStatus:
     """A teacher that exists, is trained (steps taken so far) or waits."""
 
     name: str
@@ -58,21 +58,21 @@ class Remark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class StudyStatus:
     """The state of a study at one moment."""
 
     study: str
     study_dir: str
     state: str  # RUNNING, FINISHED or STOPPED
     sweep: str  # what runs it, or why nothing does
-    looked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seen_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     planned: int  # members; of a search those that are still to be suggested too
     finished: int
     not_planned: int  # rows of other plans in the same records
-    teachers: Sequence[TeacherStanding]
-    cells: Sequence[CellStanding]
-    running: Sequence[PackStanding]
-    waiting: Sequence[PackStanding]  # in the order of the plan
+    teachers: Sequence[TeacherStatus]
+    cells: Sequence[CellStatus]
+    running: Sequence[PackStatus]
+    waiting: Sequence[PackStatus]  # in the order of the plan
     failures: Sequence[Remark]  # exceptions and lost machines of this sweep, newest first
     bad: Sequence[Remark]  # members that collapsed or diverged
     member_steps_per_second: float | None  # of this sweep, of finished members and checkpoints
@@ -88,70 +88,70 @@ class Standing:
         return {**found, "waiting": max(0, self.planned - self.finished - found["running"])}
 
 
-def facts(standing: Standing) -> list[tuple[str, str]]:
+def facts(status: StudyStatus) -> list[tuple[str, str]]:
     """The figures of the head of the page, in words."""
-    count = standing.count
+    count = status.count
     bad = f"{count['collapsed']} collapsed, {count['diverged']} diverged"
     left = "not known before a member is finished"
-    if standing.device_seconds_left is not None:
-        left = "nothing" if standing.state == FINISHED else f"about {duration(standing.device_seconds_left)} of devices"
-        if standing.seconds_left is not None:
-            left += f", {duration(standing.seconds_left)} from now"
-    rate = standing.member_steps_per_second
+    if status.device_seconds_left is not None:
+        left = "nothing" if status.state == FINISHED else f"about {duration(status.device_seconds_left)} of devices"
+        if status.seconds_left is not None:
+            left += f", {duration(status.seconds_left)} from now"
+    rate = status.member_steps_per_second
     return [
-        ("members", f"{standing.finished} of {standing.planned} finished ({bad})"),
+        ("members", f"{status.finished} of {status.planned} finished ({bad})"),
         ("now", f"{count['running']} running, {count['waiting']} waiting"),
-        ("teachers", _teachers(standing.teachers)),
+        ("teachers", _teachers(status.teachers)),
         (
             "speed",
             "not known yet"
             if rate is None
-            else f"{rate:,.1f} member-steps a second{'' if standing.state == RUNNING else ' of a device'}",
+            else f"{rate:,.1f} member-steps a second{'' if status.state == RUNNING else ' of a device'}",
         ),
-        ("spent", f"{duration(standing.device_seconds)} of devices"),
+        ("spent", f"{duration(status.device_seconds)} of devices"),
         ("left", left),
     ]
 
 
-def terminal_status(standing: Standing) -> str:
-    """The whole standing as lines of text; what would steer the terminal is written out."""
-    return "\n".join(_printable(line) for line in _lines(standing))
+def terminal_status(status: StudyStatus) -> str:
+    """The status as lines of text; what would steer the terminal is written out."""
+    return "\n".join(_printable(line) for line in _lines(status))
 
 
 def _printable(line: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
-def _lines(standing: Standing) -> Iterator[str]:
-    yield f"study {standing.study} in {standing.study_dir}: {standing.state} ({standing.sweep})"
-    width, done = 40, standing.finished / max(1, standing.planned)
+def _lines(status: StudyStatus) -> Iterator[str]:
+    yield f"study {status.study} in {status.study_dir}: {status.state} ({status.sweep})"
+    width, done = 40, status.finished / max(1, status.planned)
     yield f"[{'#' * int(width * done):<{width}}] {100 * done:.0f}%"
-    yield from (f"{name:<9} {text}" for name, text in facts(standing))
-    if standing.not_planned:
-        yield f"{'besides':<9} {standing.not_planned} finished members of other plans"
+    yield from (f"{name:<9} {text}" for name, text in facts(status))
+    if status.not_planned:
+        yield f"{'besides':<9} {status.not_planned} finished members of other plans"
     yield ""
     header = ("teacher", "method", "planned", "ok", "collapsed", "diverged", "running", "waiting", "FID")
-    rows = [tuple(map(str, cell_row(cell))) for cell in standing.cells]
+    rows = [tuple(map(str, cell_row(cell))) for cell in status.cells]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-    for title, packs in (("running", standing.running), ("next", standing.waiting[:3])):
+    for title, packs in (("running", status.running), ("next", status.waiting[:3])):
         if packs:
             yield from ("", f"{title}:", *(f"  {describe_pack(pack)}" for pack in packs))
-    for title, remarks in (("trouble of this sweep", standing.failures), ("came out badly", standing.bad)):
+    for title, remarks in (("trouble of this sweep", status.failures), ("came out badly", status.bad)):
         if remarks:
             yield from ("", f"{title}:", *(f"  {one.run_id or '':<16}  {one.text}" for one in remarks[:10]))
             if len(remarks) > 10:
                 yield f"  and {len(remarks) - 10} more"
 
 
-def cell_row(cell: CellStanding) -> tuple[str | int, ...]:
+def cell_row(cell: CellStatus) -> tuple[str | int, ...]:
     """What a table says of a cell: teacher, method, counts, and the mean FID with the spread."""
     counts = (cell.planned, cell.ok, cell.collapsed, cell.diverged, cell.running, cell.waiting)
     return (cell.teacher or "none", cell.method, *counts, _fid(cell.fids))
 
 
-def describe_pack(pack: PackStanding) -> str:
+def describe_pack(pack: PackStatus) -> str:
     seeds = ", ".join(map(str, pack.seeds))
     methods = ", ".join(pack.methods)
     number = f"{pack.num_members} member{'' if pack.num_members == 1 else 's'}"
@@ -172,7 +172,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _teachers(teachers: Sequence[TeacherStanding]) -> str:
+def _teachers(teachers: Sequence[TeacherStatus]) -> str:
     made = sum(one.state == "made" for one in teachers)
     making = [f"{one.name} at step {one.steps} of {one.num_steps}" for one in teachers if one.state == "training"]
     return f"{made} of {len(teachers)} made" + (f"; training: {', '.join(making)}" if making else "")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from analysis.status.status import PackStanding, TeacherStanding
+from analysis.status.status import PackStatus, TeacherStatus
 from study.config.study import StudyConfig
 from study.costs.model import Costs, Counts, devices_per_worker
 from study.costs.throughput import measured
@@ -22,9 +22,9 @@ class Expenses:
 
     config: StudyConfig
     rows: Mapping[str, Mapping[str, Any]]
-    running: Sequence[PackStanding]
+    running: Sequence[PackStatus]
     waiting: Sequence[Member]
-    teachers: Sequence[TeacherStanding]
+    teachers: Sequence[TeacherStatus]
     num_open: int  # members that a search has not suggested yet
 
     def seconds_left(self) -> float | None:
@@ -77,7 +77,7 @@ class Expenses:
             if one.state != "made"
         )
 
-    def _training(self, costs: Costs, pack: PackStanding, num_steps: int, *, evaluate: bool = False) -> float:
+    def _training(self, costs: Costs, pack: PackStatus, num_steps: int, *, evaluate: bool = False) -> float:
         """Device-seconds of so many steps of a pack."""
         teacher = {spec.name: spec for spec in self.config.teachers}.get(pack.teacher or "")
         work = costs.work(teacher, pack.num_members, num_steps, evaluate=evaluate)

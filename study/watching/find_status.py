@@ -15,11 +15,11 @@ from analysis.status.status import (
     FINISHED,
     RUNNING,
     STOPPED,
-    CellStanding,
-    PackStanding,
+    CellStatus,
+    PackStatus,
     Remark,
-    Standing,
-    TeacherStanding,
+    StudyStatus,
+    TeacherStatus,
 )
 from study.config.parse import read_study_yaml
 from study.config.study import StudyConfig
@@ -52,7 +52,7 @@ def planned_study(study_dir: Path) -> PlannedStudy:
     return PlannedStudy(config, {member.run_id: member for member in members}, num_open)
 
 
-def find_standing(study: PlannedStudy) -> Standing:
+def find_status(study: PlannedStudy) -> StudyStatus:
     """How the study stands now. Raises ValueError when its records are damaged."""
     config, members = study.config, study.members
     sweep = _Sweep.find(config.study_dir)
@@ -68,7 +68,7 @@ def find_standing(study: PlannedStudy) -> Standing:
     is_finished = num_finished == len(members) and study.num_open == 0
     state = RUNNING if sweep.lives else FINISHED if is_finished else STOPPED
     since = sweep.started if sweep.lives else None
-    return Standing(
+    return StudyStatus(
         study=config.study,
         study_dir=str(config.study_dir),
         state=state,
@@ -140,16 +140,16 @@ def _texts(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _running_pack(progress: Progress, count: StudyCount) -> PackStanding | None:
+def _running_pack(progress: Progress, count: StudyCount) -> PackStatus | None:
     """A pack that runs, with the members that have no row yet; None for a teacher, and where all have one."""
     members = [count.members[run_id] for run_id in progress.run_ids if run_id in count.members]
     left = [member for member in members if count.state(member.run_id) == RUNS]
     return replace(_waiting_pack(left), steps=progress.steps) if left else None
 
 
-def _waiting_pack(members: Sequence[Member]) -> PackStanding:
+def _waiting_pack(members: Sequence[Member]) -> PackStatus:
     first = members[0]
-    return PackStanding(
+    return PackStatus(
         teacher=first.teacher.name if first.teacher else None,
         seeds=tuple(sorted({member.seed for member in members})),
         methods=tuple(sorted({member.method.name for member in members})),
@@ -158,17 +158,17 @@ def _waiting_pack(members: Sequence[Member]) -> PackStanding:
     )
 
 
-def _teachers(config: StudyConfig, count: StudyCount) -> list[TeacherStanding]:
+def _teachers(config: StudyConfig, count: StudyCount) -> list[TeacherStatus]:
     found = []
     for spec in plan_teachers(config):
         steps = count.steps_of(spec.teacher_id)
         made = find_teacher(spec, config.evaluation, folders(config.study_dir)) is not None
         state = "made" if made else "training" if steps else "waiting"
-        found.append(TeacherStanding(name=spec.name, state=state, steps=steps, num_steps=spec.num_steps))
+        found.append(TeacherStatus(name=spec.name, state=state, steps=steps, num_steps=spec.num_steps))
     return found
 
 
-def _cells(config: StudyConfig, count: StudyCount) -> list[CellStanding]:
+def _cells(config: StudyConfig, count: StudyCount) -> list[CellStatus]:
     """The cells of the report, with what is planned of each; all searched settings of a method are one."""
     members, groups = count.members, dict[tuple[str | None, str], list[str]]()
     teachers = teacher_labels(
@@ -182,7 +182,7 @@ def _cells(config: StudyConfig, count: StudyCount) -> list[CellStanding]:
         own = [count.rows[run_id] for run_id in run_ids if run_id in count.rows]
         states = Counter(map(count.state, run_ids))
         found.append(
-            CellStanding(
+            CellStatus(
                 teacher=teacher,
                 method=label,
                 planned=len(run_ids),

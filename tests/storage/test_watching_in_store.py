@@ -20,7 +20,7 @@ from study.loggers import exporting
 from study.loggers.table import open_logger, require_place
 from study.planning.members import plan_members
 from study.watching.events import EventLog, log_dir, read_events
-from study.watching.find_status import find_standing, planned_study
+from study.watching.find_status import find_status, planned_study
 from study.watching.progress import ProgressFiles
 
 OVERRIDES = ("teachers=[unet_16]", "methods=[out_kd]", "seeds=[0,1]", "train.steps=200")
@@ -46,10 +46,10 @@ def test_a_study_is_watched_where_it_lies(place: Path, capsys: pytest.CaptureFix
         log("pack_started", pack_id="0" * 16, teacher="unet_16", seeds=[1], steps=200, run_ids=[second.run_id])
         write_run(place, row(first.run_id))
         ProgressFiles(checkpoints_dir(place))("0" * 16, 150, [second.run_id])
-        standing = find_standing(planned_study(place))
+        seen = find_status(planned_study(place))
         assert status.main([f"study_dir={place}"]) == 0
-    assert (standing.state, standing.finished, standing.count["running"]) == (RUNNING, 1, 1)
-    assert [pack.steps for pack in standing.running] == [150]
+    assert (seen.state, seen.finished, seen.count["running"]) == (RUNNING, 1, 1)
+    assert [pack.steps for pack in seen.running] == [150]
     assert [event["event"] for event in read_events(place)] == ["sweep_started", "pack_started"]
     assert "1 of 2 finished" in capsys.readouterr().out
     assert "1 of 2 finished" in (place / "report" / "status.html").read_text()

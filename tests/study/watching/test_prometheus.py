@@ -23,7 +23,7 @@ from tiny_sweep import sweep_command
 from analysis.records.rows import finished_run_ids, read_runs
 from analysis.status.status import FINISHED
 from study.watching.events import read_events
-from study.watching.find_status import find_standing, planned_study
+from study.watching.find_status import find_status, planned_study
 
 WATCHING = files("study.watching")
 PROMETHEUS = shutil.which("prometheus")
@@ -161,9 +161,9 @@ class TestWithPrometheus:
         assert set(written) == finished_run_ids(watched.study_dir)
 
     def test_the_status_is_that_of_a_finished_study(self, watched: Watched) -> None:
-        standing = find_standing(planned_study(watched.study_dir))
-        assert (standing.state, standing.finished, standing.failures) == (FINISHED, 2, [])
-        assert standing.sweep.endswith("done")
+        seen = find_status(planned_study(watched.study_dir))
+        assert (seen.state, seen.finished, seen.failures) == (FINISHED, 2, [])
+        assert seen.sweep.endswith("done")
 
 
 def test_the_dashboard_is_one_that_grafana_reads() -> None:

@@ -12,7 +12,7 @@ from tuned_study import SMALL, outcome
 
 from analysis.records.cells import group_cells
 from analysis.records.rows import read_runs, write_run
-from analysis.status.status import FINISHED, RUNNING, STOPPED, Standing, terminal_status
+from analysis.status.status import FINISHED, RUNNING, STOPPED, StudyStatus, terminal_status
 from study import status
 from study.config.command_line import compose
 from study.config.parse import study_config, write_study_yaml
@@ -23,7 +23,7 @@ from study.planning.members import plan_members, plan_packs
 from study.search.replay import known_members
 from study.search.rounds import make_searches
 from study.watching.events import EventLog, log_dir
-from study.watching.find_status import find_standing, planned_study
+from study.watching.find_status import find_status, planned_study
 from study.watching.progress import ProgressFiles
 from trainables.specs import Member, canonical_json
 
@@ -48,8 +48,8 @@ def finish(study_dir: Path, one: Member, fid: float | None = 40.0, **columns: An
     write_run(study_dir, row | columns)
 
 
-def standing_of(study_dir: Path) -> Standing:
-    return find_standing(planned_study(study_dir))
+def status_of(study_dir: Path) -> StudyStatus:
+    return find_status(planned_study(study_dir))
 
 
 def files_of(study_dir: Path) -> dict[Path, int]:
@@ -60,33 +60,33 @@ def files_of(study_dir: Path) -> dict[Path, int]:
 
 def test_a_half_finished_study(tmp_path: Path) -> None:
     first, second, *_ = make_study(tmp_path, *GRID)
-    unknown = standing_of(tmp_path)
+    unknown = status_of(tmp_path)
     assert (unknown.state, unknown.finished, unknown.device_seconds_left) == (STOPPED, 0, None)
     finish(tmp_path, first)
     finish(tmp_path, second, fid=None, status="diverged", diverged_at_step=7)
     before = files_of(tmp_path)
-    standing = standing_of(tmp_path)
+    seen = status_of(tmp_path)
     assert files_of(tmp_path) == before
-    assert (standing.state, standing.planned, standing.finished, standing.not_planned) == (STOPPED, 4, 2, 0)
-    assert standing.count == {"ok": 1, "collapsed": 0, "diverged": 1, "running": 0, "waiting": 2}
-    assert [one.run_id for one in standing.bad] == [second.run_id]
-    assert "diverged at step 7" in standing.bad[0].text
-    assert sum(pack.num_members for pack in standing.waiting) == 2
-    assert standing.device_seconds == 20.0
-    assert standing.device_seconds_left is not None
-    assert 5.0 < standing.device_seconds_left < 40.0  # two members, and a teacher to be trained
-    assert standing.seconds_left is None
-    assert "2 of 4 finished (0 collapsed, 1 diverged)" in terminal_status(standing)
+    assert (seen.state, seen.planned, seen.finished, seen.not_planned) == (STOPPED, 4, 2, 0)
+    assert seen.count == {"ok": 1, "collapsed": 0, "diverged": 1, "running": 0, "waiting": 2}
+    assert [one.run_id for one in seen.bad] == [second.run_id]
+    assert "diverged at step 7" in seen.bad[0].text
+    assert sum(pack.num_members for pack in seen.waiting) == 2
+    assert seen.device_seconds == 20.0
+    assert seen.device_seconds_left is not None
+    assert 5.0 < seen.device_seconds_left < 40.0  # two members, and a teacher to be trained
+    assert seen.seconds_left is None
+    assert "2 of 4 finished (0 collapsed, 1 diverged)" in terminal_status(seen)
 
 
 def test_a_finished_study_and_rows_of_other_plans(tmp_path: Path) -> None:
     for one in make_study(tmp_path, *GRID):
         finish(tmp_path, one)
     write_run(tmp_path, make_record("f" * 16))
-    standing = standing_of(tmp_path)
-    assert (standing.state, standing.finished, standing.not_planned) == (FINISHED, 4, 1)
-    assert (standing.device_seconds_left, standing.waiting) == (0.0, [])
-    assert {cell.method: cell.fids for cell in standing.cells} == {
+    seen = status_of(tmp_path)
+    assert (seen.state, seen.finished, seen.not_planned) == (FINISHED, 4, 1)
+    assert (seen.device_seconds_left, seen.waiting) == (0.0, [])
+    assert {cell.method: cell.fids for cell in seen.cells} == {
         "out_kd": (40.0, 40.0),
         "diffusion_only": (40.0, 40.0),
     }
@@ -107,16 +107,16 @@ def test_beside_a_sweep(tmp_path: Path) -> None:
     log("member_failed", run_id=running.run_id, attempt=1, final=False, error="Traceback\n  line\nKeyError: 'x'\n")
     with lease(tmp_path, beat_seconds=0.2):
         finish(tmp_path, other)
-        standing = standing_of(tmp_path)
-    assert (standing.state, standing.count["running"], standing.count["waiting"]) == (RUNNING, 1, 1)
-    (found,) = standing.running
+        seen = status_of(tmp_path)
+    assert (seen.state, seen.count["running"], seen.count["waiting"]) == (RUNNING, 1, 1)
+    (found,) = seen.running
     assert (found.num_members, found.steps, found.num_steps, found.methods) == (1, 150, 200, ("out_kd",))
-    (trouble,) = standing.failures
+    (trouble,) = seen.failures
     assert trouble.run_id == running.run_id
     assert trouble.text.endswith("failed and is tried again: KeyError: 'x'")
-    assert standing.seconds_left is not None
-    assert standing.seconds_left > 0
-    assert standing_of(tmp_path).running == []  # the sweep is gone
+    assert seen.seconds_left is not None
+    assert seen.seconds_left > 0
+    assert status_of(tmp_path).running == []  # the sweep is gone
 
 
 def test_a_tuned_study_replays_the_search_and_writes_nothing(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_tuned_study_replays_the_search_and_writes_nothing(tmp_path: Path) -> 
             outcomes[one.run_id] = outcome(one)
             finish(tmp_path, one, fid=outcomes[one.run_id].fid, phase="search")
     before = files_of(tmp_path)
-    confirming = standing_of(tmp_path)
+    confirming = status_of(tmp_path)
     assert files_of(tmp_path) == before
     searched = tuning.num_trials * len(tuning.search_seeds)
     assert (confirming.state, confirming.finished) == (STOPPED, searched)
@@ -142,7 +142,7 @@ def test_a_tuned_study_replays_the_search_and_writes_nothing(tmp_path: Path) -> 
     for one in known_members(study.config)[0]:
         if one.run_id not in outcomes:
             finish(tmp_path, one)
-    assert standing_of(tmp_path).state == FINISHED
+    assert status_of(tmp_path).state == FINISHED
 
 
 def test_the_page_is_written_and_looked_at_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,7 +219,7 @@ def test_lines_that_lack_a_key_and_control_characters_do_no_harm(tmp_path: Path)
     log("member_failed")
     log("member_failed", run_id="a" * 16, final=True, error="\x1b]0;owned\x07\x1b[2J")
     with lease(tmp_path, beat_seconds=0.05):
-        said = terminal_status(standing_of(tmp_path))
+        said = terminal_status(status_of(tmp_path))
     assert "failed for good" in said
     assert "\\x1b]0;owned" in said
     assert all(one.isprintable() or one == "\n" for one in said)
@@ -238,6 +238,6 @@ def test_the_cells_are_those_of_the_report(tmp_path: Path) -> None:
             teacher_id=one.teacher and one.teacher.teacher_id,
             **identity,
         )
-    cells = {cell.method: (cell.ok, cell.collapsed) for cell in standing_of(tmp_path).cells}
+    cells = {cell.method: (cell.ok, cell.collapsed) for cell in status_of(tmp_path).cells}
     assert cells == {cell.method: (1, 1) for cell in group_cells(read_runs(tmp_path), collapse_fid=200.0)}
     assert set(cells) == {"out_kd", "lift_place K=4", "lift_place K=16"}
