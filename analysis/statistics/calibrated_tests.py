@@ -7,13 +7,12 @@ import numpy.typing as npt
 
 from analysis.records.cells import FloatArray
 from analysis.statistics import regroupings as unpaired
-from analysis.statistics.common_seeds import Tries
+from analysis.statistics.common_seeds import Tries, spread_scores
 from analysis.statistics.components import components
 from analysis.statistics.contrasts import Contrast, answered_together, contrasts
 from analysis.statistics.family import ALPHA
 from analysis.statistics.power import paired_p
 from analysis.statistics.simulated import COLLAPSE, SeedEffects, draw, shipped_effects
-from analysis.statistics.spreads import spread_scores
 from analysis.statistics.teacher_trends import teacher_slope
 
 Rate = tuple[str, str, float]  # kind, name, rate

@@ -11,9 +11,8 @@ from scipy import stats
 from analysis.records.cells import FloatArray
 from analysis.statistics import regroupings as unpaired
 from analysis.statistics import sign_flips as flips
-from analysis.statistics.common_seeds import Tries, worst_filled
+from analysis.statistics.common_seeds import Tries, spread_ratio, spread_scores, worst_filled
 from analysis.statistics.intervals import LEVEL, NAN, Interval
-from analysis.statistics.spreads import spread_ratio, spread_scores
 
 MIN_SEEDS = 3  # below, nothing is tested
 

@@ -10,10 +10,9 @@ from scipy import optimize
 
 from analysis.records.cells import FloatArray
 from analysis.statistics import sign_flips as flips
-from analysis.statistics.common_seeds import worst_filled
+from analysis.statistics.common_seeds import spread_scores, worst_filled
 from analysis.statistics.family import ALPHA
 from analysis.statistics.simulated import draw, shipped_effects
-from analysis.statistics.spreads import spread_scores
 
 NUM_SEEDS = (3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60)
 DIFFERENCES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # in typical deviations

@@ -1,10 +1,12 @@
-"""Starts Ray here or joins a running cluster, and says how many worker groups fit."""
+"""Starts Ray here or joins a running cluster; what a worker asks for, and how many worker groups fit."""
 
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -16,8 +18,7 @@ from pathlib import Path
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
-from study.execution.auth_token import keep_token_private
-from study.execution.workers import worker_group
+from study.execution.launch import WorkerGroup
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
@@ -213,3 +214,37 @@ RAY = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+
+
+def worker_group(config: ClusterConfig, *, spans_nodes: bool = False) -> WorkerGroup:
+    """What a pack asks for. spans_nodes: it fits no single node, so that its workers may be divided between nodes."""
+    return WorkerGroup(
+        num_workers=config.num_workers,
+        cpus_per_worker=config.cpus_per_worker,
+        gpus_per_worker=config.gpus_per_worker,
+        memory_gb_per_worker=config.memory_gb_per_worker,
+        placement_strategy="PACK" if spans_nodes else "STRICT_PACK",
+    )
+
+
+_GIVEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+def keep_token_private() -> None:
+    """Makes the token, 0600 in 0700, where Ray would make one; warns where one that is there is not private.
+
+    For before ray.init starts a cluster. A token that comes from the environment is left to its giver.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(os.environ.get(name) for name in _GIVEN):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            print(f"warning: {path} can be read by other users of this machine: chmod 600 {path}", file=sys.stderr)
+        return
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(32))
+    path.parent.chmod(0o700)

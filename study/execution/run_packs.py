@@ -15,7 +15,7 @@ from study.config.study import StudyConfig
 from study.costs.model import Costs, devices_per_worker
 from study.directory.layout import checkpoints_dir, folders, ray_storage
 from study.execution import ray_internals
-from study.execution.cluster import Cluster
+from study.execution.cluster import Cluster, worker_group
 from study.execution.failure import MemberFailedError
 from study.execution.launch import NO_LIMIT, Launch, Trial
 from study.execution.pack_source import PackSearcher, PackSource, PlannedPacks, Prerequisites, WithinBudget
@@ -24,7 +24,6 @@ from study.execution.record_sink import RecordSink
 from study.execution.schedule import schedule, waves
 from study.execution.teachers import TeacherTasks
 from study.execution.trial import run_trial
-from study.execution.workers import worker_group
 from study.planning.members import Pack
 from study.watching.events import EventLog, log_dir
 from study.watching.progress import ProgressFiles

@@ -9,8 +9,8 @@ import ray
 
 from study.config.study import StudyConfig
 from study.directory.layout import checkpoints_dir, folders
+from study.execution.cluster import worker_group
 from study.execution.launch import NO_LIMIT, WorkerGroup
-from study.execution.workers import worker_group
 from study.planning.members import Pack, plan_teachers, with_ancestors
 from study.watching.progress import ProgressFiles
 from study.watching.progress_bar import bar, describe_teachers

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from analysis.records.rows import read_curve, read_runs
 
@@ -40,3 +42,24 @@ def _rung_fids(study_dir: Path, run_id: str) -> dict[int, float]:
 
 def _fid(fid: float | None) -> float:
     return math.inf if fid is None or math.isnan(fid) else fid
+
+
+def objectives(fids: Sequence[float], score: str, std_weight: float) -> tuple[float, ...]:
+    """What Optuna minimises for a trial whose members have these FIDs (one a search seed).
+
+    mean; mean + std_weight * std (ddof 1); worst; or, for pareto, (mean, std). A collapsed member counts with its FID;
+    one that diverged, or whose FID is not a number, counts as infinitely bad, and so does its trial.
+    """
+    values = np.array([math.inf if math.isnan(fid) else fid for fid in fids], dtype=np.float64)
+    if not np.isfinite(values).all():
+        return (math.inf, math.inf) if score == "pareto" else (math.inf,)
+    mean = float(values.mean())
+    std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if score == "pareto":
+        return mean, std
+    return ({"mean": mean, "mean_std": mean + std_weight * std, "worst": float(values.max())}[score],)
+
+
+def scalar_score(fids: Sequence[float], score: str, std_weight: float) -> float:
+    """One number to choose by, lower is better: the objective; for pareto mean + std_weight * std."""
+    return objectives(fids, "mean_std" if score == "pareto" else score, std_weight)[0]

@@ -7,17 +7,19 @@ config and the records alone, not from timing or the number of workers, and a se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from search_spaces.optuna_study import MethodStudy, Suggestion
 from study.config.study import StudyConfig
+from study.config.tuning import EarlyStopping
 from study.planning.arms import Arm, arms, recipe_settings, settings_member, tuning_of
-from study.search.early_stopping import make_rungs
-from study.search.outcomes import Outcome, Outcomes
-from study.search.scores import objectives, scalar_score
+from study.search.outcomes import Outcome, Outcomes, objectives, scalar_score
 from trainables.seeds import derived_seed
 from trainables.specs import Member, Rung
 
@@ -148,3 +150,31 @@ def make_searches(config: StudyConfig) -> list[TeacherSearch]:
     """
     by_teacher = groupby(sorted(arms(config), key=lambda arm: arm.teacher_id), key=lambda arm: arm.teacher_id)
     return [TeacherSearch([ArmSearch(config, arm) for arm in group]) for _, group in by_teacher]
+
+
+def make_rungs(early_stopping: EarlyStopping, earlier: Sequence[Mapping[int, float]]) -> tuple[Rung, ...]:
+    """The rungs of a member; earlier: rung FIDs of the members that it is held against, by steps.
+
+    median: a member must not be above the median of the earlier ones at the same rung (the median stopping rule of
+    Golovin et al. 2017, at one step instead of the running average). asha: it must be among the best `keep` of them
+    (Li et al. 2020, with all earlier members known). A member that never got to a rung counts as infinitely bad there.
+    """
+    return tuple(
+        Rung(
+            step=step,
+            num_images=early_stopping.num_images,
+            threshold=_threshold(early_stopping, [fids.get(step, math.inf) for fids in earlier]),
+        )
+        for step in early_stopping.steps
+    )
+
+
+def _threshold(early_stopping: EarlyStopping, fids: Sequence[float]) -> float | None:
+    if not fids:
+        return None
+    ordered = np.sort(np.array(fids, dtype=np.float64))
+    if early_stopping.rule == "median":
+        threshold = float(np.median(ordered))
+    else:
+        threshold = float(ordered[math.ceil(early_stopping.keep * len(ordered)) - 1])
+    return threshold if math.isfinite(threshold) else None

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search_spaces import Space, load_space
 from search_spaces.optuna_study import MethodStudy
 from search_spaces.samplers import MULTI_OBJECTIVE, SAMPLERS, make_sampler, require_sampler
-from study.search.scores import objectives, scalar_score
+from study.search.outcomes import objectives, scalar_score
 
 INSTALLED = [name for name in SAMPLERS if name != "cmaes" or find_spec("cmaes")]
 

@@ -11,8 +11,14 @@ from synthetic_study import make_row
 
 from analysis.records.cells import Cell, group_cells
 from analysis.records.rows import RUN_SCHEMA, SCHEMA_VERSION
-from analysis.statistics.common_seeds import common_tries, deviations, ranking, worst_filled
-from analysis.statistics.spreads import spread_ratio, spread_scores
+from analysis.statistics.common_seeds import (
+    common_tries,
+    deviations,
+    ranking,
+    spread_ratio,
+    spread_scores,
+    worst_filled,
+)
 
 
 def cells_of(rows: list[dict[str, Any]]) -> list[Cell]:

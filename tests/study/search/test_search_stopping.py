@@ -10,9 +10,8 @@ from study.directory.layout import folders
 from study.execution.record_sink import RecordSink
 from study.planning.members import plan_members as grid_members
 from study.search.confirm import confirm_phases
-from study.search.early_stopping import make_rungs
 from study.search.outcomes import Outcome
-from study.search.rounds import make_searches
+from study.search.rounds import make_rungs, make_searches
 from trainables.training.pack import MemberResult
 
 MEDIAN = "protocol.early_stopping={rule:median,steps:[50,100],num_images:64,keep:0.34}"
