@@ -11,6 +11,7 @@ from storage import free_bytes
 from study.config.study import StudyConfig
 from study.costs.model import Counts
 from study.planning.members import Pack
+from trainables.data import cache_bytes
 from trainables.specs import TeacherSpec
 
 _BLOCK = 4096  # bytes: no file takes less
@@ -25,14 +26,20 @@ class DiskNeed:
     samples: int
     records: int
     checkpoints: int  # while packs run
+    cache: int = 0  # of prepared images, in data.cache of every machine; it has been made here before this is known
 
     @property
     def total(self) -> int:
-        return sum(vars(self).values())
+        """Of the file system of the study."""
+        return sum(self._of_study().values())
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {describe_bytes(value)}" for name, value in vars(self).items() if value)
-        return f"about {describe_bytes(self.total)} of disk ({parts or 'nothing'})"
+        parts = ", ".join(f"{name} {describe_bytes(value)}" for name, value in self._of_study().items() if value)
+        cache = f", and {describe_bytes(self.cache)} in data.cache on every machine" if self.cache else ""
+        return f"about {describe_bytes(self.total)} of disk ({parts or 'nothing'}){cache}"
+
+    def _of_study(self) -> dict[str, int]:
+        return {name: value for name, value in vars(self).items() if name != "cache"}
 
 
 def estimate_disk(
@@ -51,6 +58,7 @@ def estimate_disk(
         samples=num_members * (2 * _BLOCK + 64 * pixels + 10 * 8 * pixels),
         records=num_members * 12 * _BLOCK,
         checkpoints=3 * states if config.checkpoint_every_steps else 0,  # two are kept while one is written
+        cache=cache_bytes(config.data),
     )
 
 

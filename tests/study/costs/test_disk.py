@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from smallest_model import SMALLEST
 from tiny_record import make_record
 
@@ -151,3 +152,17 @@ def test_the_need_grows_with_the_plan_and_what_is_kept_of_a_pack(tmp_path: Path)
     assert need(0).checkpoints == need(checkpoint_every_steps=None).checkpoints == 0
     assert need(train=replace(config.train, precision="float64")).students > 1.5 * need().students
     require_disk(tmp_path, need())
+
+
+def test_the_cache_of_prepared_images_is_said_and_is_not_of_the_study(tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    root.mkdir()
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / f"{number}.png")
+    data = ["data=folder", f"data.path={root}", "data.size=8", "data.name=pets", f"data.cache={tmp_path / 'cache'}"]
+    config = study_config(compose("config", [f"study_dir={tmp_path / 'study'}", "dry_run=true", *data]))
+    need = estimate_disk(config, [], plan_packs(plan_members(config), None), 1, Counts.of(config))
+    assert need.cache >= 4 * 3 * 8 * 8
+    assert "in data.cache on every machine" in str(need)
+    assert need.total == replace(need, cache=0).total
