@@ -1,4 +1,4 @@
-"""The arrows of the design: who may import whom, read from the source."""
+"""The arrows of the design: what each wing may import, read from the source."""
 
 import ast
 import subprocess
@@ -62,7 +62,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records"}),
     "search_spaces": ({"optuna_study"}, {"space", "samplers"}, {"reader"}),
-    "storage": ({"copies"}, {"changes"}, {"atomic"}, {"location"}, {"objects"}),
+    "storage": ({"copies"}, {"changes"}, {"atomic"}, {"location"}, {"objects"}, {"paths", "seals"}),
 }
 
 
