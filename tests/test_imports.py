@@ -1,4 +1,4 @@
-"""The arrows of the design: who may import whom, read from the source."""
+"""The arrows of the design: what each wing may import, read from the source."""
 
 import ast
 import subprocess

@@ -18,11 +18,10 @@ from study.benchmarks.measuring import Options, Result, take_turns
 from study.benchmarks.models import System, member, unet
 from trainables.data.streams import SeedStream
 from trainables.families import predict
-from trainables.losses.features import feature_names, record_features
 from trainables.models import build_model
 from trainables.ranks import Ranks
-from trainables.training.adapted_student import feature_shapes
 from trainables.training.pack import peak_memory_mb
+from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 from trainables.training.trainee import Trainee
 
 METHODS = ("out_feat_kd", "lift_place_feat")

@@ -75,12 +75,32 @@ def test_a_flow_is_a_straight_line_with_the_shift_of_sd3() -> None:
     torch.testing.assert_close(RECTIFIED.model_time(t), 1000 * sigma.flatten())
 
 
-@pytest.mark.parametrize("process", [PIXEL, V, RECTIFIED])
-def test_denoising_with_the_true_answer_stays_on_the_trajectory(process: Process) -> None:
+def test_a_step_of_a_flow_with_the_true_velocity_stays_on_the_trajectory() -> None:
     x_0, noise = drawn()
     t, to = torch.tensor([400, 500, 600, 700]), torch.tensor([0, 100, 300, 699])
-    moved = process.denoised(process.noised(x_0, noise, t), process.target(x_0, noise, t), t, to)
-    torch.testing.assert_close(moved, process.noised(x_0, noise, to), rtol=1e-3, atol=1e-3)
+    x_t, velocity = RECTIFIED.noised(x_0, noise, t), RECTIFIED.target(x_0, noise, t)
+    moved = RECTIFIED.denoised(x_t, velocity, t, to, torch.ones_like(noise))
+    torch.testing.assert_close(moved, RECTIFIED.noised(x_0, noise, to), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("process", [PIXEL, V])
+def test_an_ancestral_step_with_the_true_answer_ends_in_the_distribution_of_its_timestep(process: Process) -> None:
+    """x_to has mean sqrt(abar_to) x_0 and variance 1 - abar_to; of it, what the noise of the step adds is the variance
+    of the posterior q(x_to | x_t, x_0), the inverse of the sum of the precisions of both factors (Bayes).
+    """
+    t, to = torch.tensor([400, 500, 600, 700]), torch.tensor([0, 100, 300, 699])
+    ones, none = torch.ones((4, 1, 1, 1)), torch.zeros((4, 1, 1, 1))
+    abar, abar_to = (process.alphas_cumprod[at].float() for at in (t, to))
+
+    def moved(x_0: torch.Tensor, noise: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+        x_t, answer = process.noised(x_0, noise, t), process.target(x_0, noise, t)
+        return process.denoised(x_t, answer, t, to, fresh).flatten()
+
+    torch.testing.assert_close(moved(ones, none, none), abar_to.sqrt(), rtol=1e-3, atol=1e-4)
+    kept, added = moved(none, ones, none).square(), moved(none, none, ones).square()
+    torch.testing.assert_close(kept + added, 1 - abar_to, rtol=1e-3, atol=1e-5)
+    alpha = abar / abar_to
+    torch.testing.assert_close(added, 1 / (alpha / (1 - alpha) + 1 / (1 - abar_to)), rtol=1e-3, atol=1e-5)
 
 
 def test_a_flow_sampler_told_the_true_velocity_ends_in_x_0() -> None:
@@ -97,7 +117,7 @@ def test_a_flow_sampler_told_the_true_velocity_ends_in_x_0() -> None:
         (lambda: Process(scheduler="PNDMScheduler"), r"process.scheduler must be one of DDPMScheduler, Flow.* 'PNDM"),
         (lambda: Process(config={"betas": 3}), "process.config"),
         (lambda: Process(config={"prediction_type": "sample"}), "prediction_type must be one of epsilon, v_prediction"),
-        (lambda: PIXEL.sampler("euler", 5), "evaluation.sampler must be one of ddim, ddpm but got 'euler'"),
+        (lambda: PIXEL.sampler("euler", 5), "evaluation.sampler must be one of ddim, ddpm, pndm but got 'euler'"),
         (lambda: RECTIFIED.sampler("ddim", 5), "evaluation.sampler must be one of euler but got 'ddim'"),
     ],
 )

@@ -5,7 +5,7 @@ Adding one is a file in this folder and a line in SOURCES.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -66,8 +66,14 @@ def make_data(settings: Mapping[str, Any]) -> DataSpec:
 
 @cache
 def load_data(spec: DataSpec) -> Dataset:
-    """The data set, read once in a process. Raises ValueError naming what is not there."""
-    return spec.load()
+    """The data set, read once in a process, with the images that latents are measured against.
+
+    Raises ValueError naming what is not there.
+    """
+    data = spec.load()
+    if isinstance(spec, Latents) and spec.made_of is not None:
+        data = replace(data, references=load_data(make_data(spec.made_of)))
+    return data
 
 
 def data_shape(spec: DataSpec) -> DataShape:

@@ -64,8 +64,16 @@ class Latents:
             )
         return shards
 
+    @property
+    def made_of(self) -> Mapping[str, Any] | None:
+        """The settings of the data whose images are the references; None where FID is measured against the decoded."""
+        return self._manifest["source"] if self.references else None
+
     def load(self) -> Dataset:
-        """Raises ValueError naming a shard that is not there or not as large as it was."""
+        """The latents without their references, which `trainables.data.load_data` adds.
+
+        Raises ValueError naming a shard that is not there or not as large as it was.
+        """
         manifest, root = self._manifest, Path(self.path)
         for shard in [*manifest["shards"], *(one for name in PROMPTS for one in self._prompt_shards(name))]:
             path = root / shard["name"]
@@ -83,9 +91,7 @@ class Latents:
             ) from error
         for name, shards in tensors.items():
             _require_finite(name, shards, root)
-        from trainables.data import load_data, make_data
-
-        source, posterior = manifest["source"], _posterior(tensors, root)
+        posterior = _posterior(tensors, root)
         return Dataset(
             images=tensors[LATENTS],  # type: ignore[arg-type]
             conditions={name: tensors[name] for name in conditions},  # type: ignore[misc]
@@ -96,7 +102,6 @@ class Latents:
             posterior=posterior,
             num_classes=manifest["num_classes"],
             decoder=Decoder(str(root / "vae"), manifest["scaling_factor"], manifest["shift_factor"]),
-            references=load_data(make_data(source)) if self.references else None,
         )
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Feature distillation: what it hooks, what it compares.
+"""Feature distillation: what it compares.
 
 A feature loss compares pairs of inner activations of student and teacher; its FeatureLoss says of which modules.
 Shapes: B batch, C channels, H height, W width, N tokens, D features of a token.
@@ -12,28 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainables.families import family_of
-
 ADAPTER_BOUND = 0.005
 MASK_STDS = 2.0
 Shapes = Mapping[str, torch.Size]
-
-
-def record_features(model: nn.Module, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """From now on every pass leaves the outputs (B, C, H, W) or (B, N, D) of the named modules in the mapping."""
-    features: dict[str, torch.Tensor] = {}
-    feature_of = family_of(model).feature
-
-    def keep(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            features[name] = feature_of(output)
-
-        return hook
-
-    modules = dict(model.named_modules())
-    for name in names:
-        modules[name].register_forward_hook(keep(name))
-    return features
 
 
 def make_adapters(
@@ -142,14 +123,6 @@ FEATURE_LOSSES = {
     "block": FeatureLoss("blocks", False, block_loss),
     "masked": FeatureLoss("layers", False, masked_loss),
 }
-
-
-def feature_names(model: nn.Module, feature: str) -> list[str]:
-    """The modules of the model that the feature loss looks at. Raises ValueError when such a model has none."""
-    points: list[str] = getattr(family_of(model), FEATURE_LOSSES[feature].points)(model)
-    if not points:
-        raise ValueError(f"method.feature={feature} does not apply to a {type(model).__name__}")
-    return points
 
 
 def pair_up(

@@ -16,8 +16,8 @@ from trainables.data import DataShape, data_shape
 from trainables.families import FAMILIES, Family
 from trainables.models.build import build_model, known_class, load_model
 from trainables.models.conditions import require_conditions
-from trainables.models.count import count
 from trainables.models.scheduler_config import find_process, require_trained_like
+from trainables.models.sizes import count
 from trainables.models.weights import check_weights, weight_digest, weight_files
 from trainables.process import Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec

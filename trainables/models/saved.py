@@ -14,7 +14,6 @@ from trainables.families import Family, family_of
 from trainables.models import load_model
 from trainables.models.digest import weights_digest
 from trainables.process import Process
-from trainables.training.trainee import Trainee
 
 FACTS = "training.json"
 
@@ -49,21 +48,6 @@ class TrainedStudent:
     diverged_at_step: int | None
     stopped_at_step: int | None = None  # early, at a rung; `model` is the student as it was then
     speed: PackSpeed | None = None  # of the pack, in this worker; None where the student was trained before
-
-    @classmethod
-    def from_trainee(cls, trainee: Trainee, train_seconds: float, speed: PackSpeed | None = None) -> "TrainedStudent":
-        model = trainee.ema_student() if trainee.diverged_at_step is None else None
-        digest = None if model is None else weights_digest(model)
-        return cls(
-            trainee.member.train_id,
-            model,
-            digest,
-            trainee.curve,
-            train_seconds,
-            trainee.diverged_at_step,
-            trainee.stopped_at_step,
-            speed,
-        )
 
 
 def save_student(student: TrainedStudent, folder: Path, process: Process) -> None:

@@ -14,9 +14,9 @@ from torch import nn
 from storage import cached, check_files, is_there, new_file, sealed
 from trainables.folders import Folders
 from trainables.models.build import component_folder, load_model
-from trainables.models.count import Size
 from trainables.models.digest import tensors_digest
 from trainables.models.saved import read_facts
+from trainables.models.sizes import Size
 from trainables.protocol import EvaluationSpec
 from trainables.specs import Member, TeacherSpec, content_id
 

@@ -7,16 +7,9 @@ from torch import nn
 
 from trainables.data import DataShape
 from trainables.families import family_of, predict
-from trainables.losses.features import (
-    FEATURE_LOSSES,
-    Shapes,
-    feature_names,
-    make_adapters,
-    pair_up,
-    record_features,
-)
-from trainables.models import example_inputs
+from trainables.losses.features import FEATURE_LOSSES, Shapes, make_adapters, pair_up
 from trainables.seeds import derived_generator
+from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 
 
 class AdaptedStudent(nn.Module):
@@ -48,15 +41,3 @@ class AdaptedStudent(nn.Module):
         if self.pairs:
             self._features.clear()
         return output, features
-
-
-def feature_shapes(model: nn.Module, shape: DataShape, features: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    """Shapes of the features that one image leaves in the mapping of `record_features`."""
-    parameter = next(model.parameters())
-    was_training = model.training
-    with torch.no_grad():  # dropout would draw
-        predict(model.eval(), *example_inputs(shape, 1, parameter.device, parameter.dtype))
-    model.train(was_training)
-    shapes = {name: feature.shape for name, feature in features.items()}
-    features.clear()
-    return shapes

@@ -18,18 +18,19 @@ from storage import set_aside
 from trainables.data import Dataset, DataShape, load_data
 from trainables.evaluation.evaluator import Evaluation, Evaluator
 from trainables.folders import Folders
-from trainables.losses.features import Shapes, feature_names, record_features
+from trainables.losses.features import Shapes
+from trainables.models.digest import weights_digest
 from trainables.models.saved import PackSpeed, TrainedStudent, load_student, save_student
 from trainables.models.students import initial_student
 from trainables.models.teachers import load_teacher
 from trainables.ranks import Ranks
 from trainables.specs import Member
-from trainables.training.adapted_student import feature_shapes
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.early_stopping import Measure, judge
 from trainables.training.failures import blamed_on
 from trainables.training.loop import train_members
 from trainables.training.out_of_memory import train_in_parts
+from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
 
@@ -55,7 +56,7 @@ class Sink(Protocol):
 
 @dataclass
 class Progress:
-    """Tells somebody how far the pack is, at most once a second. `report(steps)` is given steps taken so far."""
+    """Reports how far the pack is, at most once a second: `report` is given the number of steps taken so far."""
 
     report: Callable[[int], None] = lambda _steps: None
     interval_seconds: float = 1.0
@@ -180,7 +181,7 @@ def train_pack(
 ) -> list[TrainedStudent]:
     """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members.
 
-    measure: the FID of a student on the way, for members that have rungs; without it nobody is stopped early.
+    measure: the FID of a student on the way, for members that have rungs; without it no member is stopped early.
     checkpoints: where training goes on, and where its state is kept.
     """
     features, shapes = _teacher_features(members, teacher, data.shape)
@@ -215,7 +216,22 @@ def train_pack(
     batch_size = members[0].train.batch_size // ranks.world_size
     num_passes = watch.num_passes if teacher is not None else 0
     speed = PackSpeed(num_passes * batch_size, watch.num_member_steps * batch_size, watch.seconds - judged)
-    return [TrainedStudent.from_trainee(trainee, seconds[trainee.member.train_id], speed) for trainee in trainees]
+    return [trained_student(trainee, seconds[trainee.member.train_id], speed) for trainee in trainees]
+
+
+def trained_student(trainee: Trainee, train_seconds: float, speed: PackSpeed | None = None) -> TrainedStudent:
+    """The outcome of a trainee whose training has ended. train_seconds: its share of the pack's wall time."""
+    model = trainee.ema_student() if trainee.diverged_at_step is None else None
+    return TrainedStudent(
+        trainee.member.train_id,
+        model,
+        None if model is None else weights_digest(model),
+        trainee.curve,
+        train_seconds,
+        trainee.diverged_at_step,
+        trainee.stopped_at_step,
+        speed,
+    )
 
 
 def _teacher_features(

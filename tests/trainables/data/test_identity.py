@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.costs.disk import full_disk
+from storage import full_disk
 from trainables.data import cache_bytes, make_data
 from trainables.data.digits import Digits
 from trainables.specs import content_id

@@ -10,7 +10,6 @@ from tiny import evaluation_spec, member, train_spec
 
 from trainables.evaluation.sample import sample_images
 from trainables.families import family_of, predict, split_variance
-from trainables.losses.features import feature_names
 from trainables.models import build_model, count, count_model, example_inputs, load_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import save_model
@@ -18,6 +17,7 @@ from trainables.process import FLOW, PIXEL, Process
 from trainables.ranks import Ranks
 from trainables.specs import ModelSpec
 from trainables.training.pack import Progress, train_pack
+from trainables.training.recorded_features import feature_names
 
 SPECS = pytest.mark.parametrize("spec", ALL.values(), ids=ALL)
 

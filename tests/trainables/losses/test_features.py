@@ -11,9 +11,10 @@ from study.benchmarks.plain_lift_place import relative_error
 from trainables.data import DataShape
 from trainables.families.family import pair_evenly
 from trainables.families.unet import block_names, pair_blocks, sub_block_names
-from trainables.losses.features import block_loss, fitnet_loss, make_adapters, masked_loss, pair_up, record_features
+from trainables.losses.features import block_loss, fitnet_loss, make_adapters, masked_loss, pair_up
 from trainables.models import build_model
 from trainables.specs import ModelSpec
+from trainables.training.recorded_features import record_features
 
 
 def unet(**config: object) -> nn.Module:

@@ -11,7 +11,7 @@ from tiny import SHAPE, unet
 from torch import nn
 
 from trainables.models import build_model, count, load_model
-from trainables.models.count import count_model
+from trainables.models.sizes import count_model
 from trainables.specs import ModelSpec
 
 WEIGHTS = "diffusion_pytorch_model"

@@ -31,12 +31,13 @@ HUB_CONFIG = {
 
 @pytest.fixture
 def hub_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "transformer"
+    pipeline = tmp_path / "hub"
     model = build_model(DIT, DATA.shape, seed=0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-    save_model(model, folder, "facts.json", {})
+    save_model(model, pipeline, "facts.json", {}, PIXEL)
+    folder = pipeline / "transformer"
     (folder / "config.json").write_text(json.dumps(HUB_CONFIG))
     return folder
 
@@ -68,7 +69,7 @@ def test_it_is_found_as_a_teacher_that_can_be_built(hub_folder: Path) -> None:
 
 def test_its_students_keep_the_time_embedding(hub_folder: Path, tmp_path: Path) -> None:
     student = prune(load_model(hub_folder), {"how": "depth_pruning", "num_layers": 2}, data=DATA, process=PIXEL)
-    save_model(student, tmp_path / "student", "facts.json", {})
+    save_model(student, tmp_path / "student", "facts.json", {}, PIXEL)
     again = load_model(tmp_path / "student")
     assert isinstance(again, OfficialDiTTransformer2DModel)
     assert again.transformer_blocks[0].norm1.emb.time_proj.downscale_freq_shift == 0

@@ -13,7 +13,7 @@ from torch import nn
 from trainables.data.digits import Digits
 from trainables.data.streams import Batch, SeedStream
 from trainables.families.unet import sub_block_names
-from trainables.losses.features import Shapes, make_adapters, record_features
+from trainables.losses.features import Shapes, make_adapters
 from trainables.losses.objective import objective
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
@@ -24,6 +24,7 @@ from trainables.specs import Member
 from trainables.training.adapted_student import feature_shapes
 from trainables.training.loop import train_members
 from trainables.training.optimiser import flatten_parameters, learning_rate
+from trainables.training.recorded_features import record_features
 from trainables.training.trainee import Trainee
 
 CPU = torch.device("cpu")
