@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.records.cells import Cell, FloatArray
 from analysis.results.text import number, signed
@@ -29,7 +30,8 @@ def diagnose(
     """Sentences, the ones that a reader must know first."""
     if tries is None:
         return []
-    found = [*_alike(tries), *_collapses(tries), *_threshold(tries, collapse_fid), *_teachers(cells, tries)]
+    once = _once(cells, tries)
+    found = [*_alike(tries), *_collapses(tries, once), *_threshold(tries, once, collapse_fid), *_teachers(cells, tries)]
     return [*found, *(_without(tries, family) if family is not None else [])]
 
 
@@ -66,8 +68,18 @@ def _alike(tries: Tries) -> list[str]:
     ]
 
 
-def _collapses(tries: Tries) -> list[str]:
-    found = carrying_seed(tries.collapsed, tries.seeds) if tries.paired else None
+def _once(cells: Sequence[Cell], tries: Tries) -> npt.NDArray[np.bool_]:
+    """(M, T, n): each try once; those of a method without a teacher are repeated at every teacher."""
+    guided = {cell.method for cell in cells if cell.teacher is not None}
+    once = np.ones(tries.fid.shape, dtype=np.bool_)
+    for place, method in enumerate(tries.methods):
+        if method not in guided:
+            once[place, 1:] = False
+    return once
+
+
+def _collapses(tries: Tries, once: npt.NDArray[np.bool_]) -> list[str]:
+    found = carrying_seed(tries.collapsed & once, tries.seeds) if tries.paired else None
     if found is None or found[2] < 3 or len(tries.seeds) < 3:
         return []
     seed, hits, total = found
@@ -75,15 +87,15 @@ def _collapses(tries: Tries) -> list[str]:
     return [f"{share[0].upper()}{share[1:]} collapses are seed {seed}: they are one event, not {hits}."]
 
 
-def _threshold(tries: Tries, collapse_fid: float | None) -> list[str]:
+def _threshold(tries: Tries, once: npt.NDArray[np.bool_], collapse_fid: float | None) -> list[str]:
     """How the number of collapses depends on the threshold."""
-    lost = int(np.isnan(tries.fid).sum())
-    total = tries.fid.size
+    fid = tries.fid[once]
+    lost, total = int(np.isnan(fid).sum()), fid.size
     if collapse_fid is None:
         known = f", {lost} diverged" if lost else ""
         return [f"No threshold of collapse was applied (report.collapse_fid){known}; the curve P(FID > x) needs none."]
     counts = {
-        factor * collapse_fid: int((tries.fid > factor * collapse_fid).sum()) + lost for factor in (0.5, 0.75, 1.0, 1.5)
+        factor * collapse_fid: int((fid > factor * collapse_fid).sum()) + lost for factor in (0.5, 0.75, 1.0, 1.5)
     }
     listed = ", ".join(f"{count} above {threshold:g}" for threshold, count in counts.items())
     return [

@@ -95,6 +95,15 @@ def test_one_event_is_not_many_collapses(tmp_path: Path) -> None:
     assert "All 6 collapses are seed 4: they are one event, not 6." in results_of(tmp_path, rows).diagnostics
 
 
+def test_a_method_without_a_teacher_counts_once(tmp_path: Path) -> None:
+    rows = [make_row("out_kd", teacher, seed, 300.0 if seed == 4 else 50.0 + seed)
+            for teacher in TEACHERS for seed in range(5)]  # fmt: skip
+    rows += [make_row("diffusion_only", None, seed, 300.0 if seed == 4 else 60.0 + seed) for seed in range(5)]
+    text = " ".join(results_of(tmp_path, rows).diagnostics)
+    assert "All 4 collapses are seed 4" in text
+    assert f"Of {len(rows)} tries" in text
+
+
 def test_methods_that_are_the_same_here_are_named(tmp_path: Path) -> None:
     fids = [50.0, 53.0, 51.0, 58.0]
     rows = two_methods([60.0, 64.0, 61.0, 65.0], fids)
