@@ -148,7 +148,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "colour" / "config.json").write_text('{"_class_name": "UNet2DModel", "in_channels": 3}')
     (root / "list_latents" / MANIFEST).write_text("[]")
     write_latents(root / "few_latents", shards=[])
-    write_latents(root / "climbing_latents", shards=[{"name": "../file", "num_images": 1, "bytes": 1, "sha256": ""}])
+    write_latents(root / "climbing_latents", shards=[{"name": "../file", "num_images": 1, "bytes": 1, "digest": ""}])
     write_latents(root / "nan_latents")
     write_latents(root / "pickled_latents", trap)
     (root / "broken.yaml").write_text("lambda_out: [")
