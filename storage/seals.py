@@ -38,7 +38,7 @@ def read_sealed(name: str, path: Path) -> dict[str, Any]:
     try:
         facts: Any = json.loads(path.read_bytes())
         if not isinstance(facts, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         found = facts.pop(SEAL, None)
         if found is None:
             raise ValueError("it has no seal, so it was not written by this version")

@@ -86,7 +86,7 @@ FILES = [
         "data.split must be the name of a split",
     ),
     ("data=latents data.name=a data.path=@empty", "data.path must be a folder that study.latents made"),
-    ("data=latents data.name=a data.path=@list_latents", "it is no JSON object"),
+    ("data=latents data.name=a data.path=@list_latents", "it is not a JSON object"),
     ("data=latents data.name=a data.path=@few_latents", "it must list shards"),
     ("data=latents data.name=a data.path=@climbing_latents", "a shard must lie beside it but one is '../file'"),
     ("data=latents data.name=a data.path=@nan_latents", "holds latents that are not finite numbers"),
