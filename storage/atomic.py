@@ -1,7 +1,7 @@
 """Files and folders that a reader sees whole or not at all, wherever the writer is killed.
 
 On a file system what is written goes to a temporary name beside its place, is fsynced and renamed; then the folder that
-holds it is fsynced. A writer that is killed leaves the temporary name, which nobody reads, for `remove_temporaries`.
+holds it is fsynced. A writer that is killed leaves the temporary name, which no reader reads, for `remove_temporaries`.
 In an object store a file is one PUT, and a folder is filled on the local disk and uploaded with its marker last.
 """
 
@@ -46,7 +46,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 def new_folder(path: Path, marker: str = WHOLE) -> Iterator[Path]:
     """A local folder to put files into, which becomes `path` when the block ends without an error.
 
-    An existing folder stays: whoever was first wrote the same content. marker: the file in it by which readers know
+    An existing folder stays: the first writer wrote the same content. marker: the file in it by which readers know
     that it is whole (`is_there`).
     """
     if not is_local(path):

@@ -23,7 +23,7 @@ def made_folders(path: Path) -> list[Path]:
 
 
 def create(path: Path, content: bytes) -> None:
-    """Makes a small file whose name nobody else uses, and leaves none where it cannot be written."""
+    """Makes a small file whose name no other process uses, and leaves none where it cannot be written."""
     if not is_local(path):
         filesystem(path).pipe_file(name_in_store(path), content)
         return
@@ -40,7 +40,7 @@ def create(path: Path, content: bytes) -> None:
 def overwrite(path: Path, content: bytes) -> None:
     """Writes over a small file of the same length in place. Raises FileNotFoundError where it is not there.
 
-    On a file system it never comes to be again when somebody removes it meanwhile; in an object store it may.
+    On a file system it never comes to be again when another process removes it meanwhile; in an object store it may.
     """
     if is_local(path):
         handle = os.open(path, os.O_WRONLY)
@@ -102,7 +102,7 @@ def remove_folder(path: Path) -> None:
 
 
 def full_disk(error: BaseException) -> bool:
-    """Whether an error, here or in a worker whose traceback it holds, says that there is no room or quota left."""
+    """Whether an error, here or in a worker whose traceback it holds, says that no room or quota is left."""
     return any(getattr(error, "errno", None) == number or os.strerror(number) in str(error) for number in _NO_SPACE)
 
 

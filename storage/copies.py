@@ -75,11 +75,11 @@ def filled_folder(path: Path, last: str) -> Iterator[Path]:
 
 
 def own_folder() -> Path:
-    """A folder for copies on this machine. Nobody else may put something there that would be taken for ours."""
+    """A folder for copies on this machine. Only this user may write there, so that every copy is one of ours."""
     folder = Path(tempfile.gettempdir(), f"kd-stability-study-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ValueError(f"{folder} belongs to somebody else: let TMPDIR name a folder of your own")
+        raise ValueError(f"{folder} belongs to another user: let TMPDIR name a folder of your own")
     return folder
 
 

@@ -70,6 +70,6 @@ def _require_answer(key: str, path: Path, root: str) -> None:
     error = outcome[0] if outcome else TimeoutError(f"no answer in {_ANSWER_SECONDS:g} s")
     if error is not None:
         raise ValueError(
-            f"{key}={path} cannot be had ({root} must be there, and endpoint and credentials in the environment):"
+            f"{key}={path} cannot be reached ({root} must be there, and endpoint and credentials in the environment):"
             f" {' '.join(str(error).split())}"
         ) from error

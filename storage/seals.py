@@ -24,7 +24,12 @@ def seal(name: str, content: bytes) -> str:
 
 
 def sealed(name: str, facts: Mapping[str, Any]) -> bytes:
-    """The facts as JSON that `read_sealed` takes under this name alone."""
+    """The facts as JSON that `read_sealed` takes under this name alone.
+
+    Raises ValueError for a fact that has the key of the seal.
+    """
+    if SEAL in facts:
+        raise ValueError(f"{name} must not hold the key {SEAL}, which is its seal's")
     return json.dumps({**facts, SEAL: _seal(name, facts)}, indent=1).encode()
 
 
@@ -33,7 +38,7 @@ def read_sealed(name: str, path: Path) -> dict[str, Any]:
     try:
         facts: Any = json.loads(path.read_bytes())
         if not isinstance(facts, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         found = facts.pop(SEAL, None)
         if found is None:
             raise ValueError("it has no seal, so it was not written by this version")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
 
-from trainables.checks import require_choice, require_number, require_whole
+from trainables.checks import check_keys, require_choice, require_number, require_whole
 
 # The paper's pixel recipe (Ho et al. 2020).
 _LINEAR = {
@@ -55,9 +55,7 @@ class Process:
             raise ValueError(
                 f"process.config {dict(self.config)} does not describe a {self.scheduler}: {error}"
             ) from error
-        for key in self.config:
-            if key not in scheduler.config:
-                raise ValueError(f"process.config has no key {key!r}; allowed: {', '.join(scheduler.config)}")
+        check_keys("process.config", self.config, list(scheduler.config))
         if not self.is_flow:
             require_choice("process.config.prediction_type", scheduler.config.prediction_type, PREDICTIONS)
 

@@ -29,14 +29,18 @@ def is_statistics(reference: str) -> bool:
     return Path(reference).suffix == ".npz"
 
 
-@cache
 def reference_digest(reference: str) -> str:
-    """sha256 of the statistics' file, or of the content of a folder's images, read once by a process.
+    """sha256 of the statistics' file, or of the content of a folder's images, which is read once in a process.
 
     Raises ValueError where the folder holds no images.
     """
     if is_statistics(reference):
         return file_digest("reference", reference)
+    return _images_digest(reference)
+
+
+@cache
+def _images_digest(reference: str) -> str:
     root = Path(reference)
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
     if not files:

@@ -156,7 +156,7 @@ class TeacherSpec:
 
     @property
     def made_from(self) -> tuple[TeacherSpec, ...]:
-        """The teachers that must be there before it is made: whom it is cut from, and whom it is distilled from."""
+        """The teachers that must be there before it is made: the one it is cut from, the one it is distilled from."""
         cut_from = (self.model.teacher,) if isinstance(self.model, PrunedSpec) else ()
         return (*cut_from, *((self.larger,) if self.larger else ()))
 
@@ -225,7 +225,7 @@ class Member:
 
     @property
     def guide(self) -> TeacherSpec | None:
-        """Whom it learns from."""
+        """The teacher, or teaching assistant, that it learns from."""
         return self.assistant or self.teacher
 
     def training_identity(self) -> dict[str, Any]:

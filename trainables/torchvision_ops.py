@@ -2,7 +2,7 @@
 
 diffusers and torch-fidelity import torchvision. Its wheel is built against CUDA torch, so with a CPU build of torch its
 C++ operators do not load and `import torchvision` dies with "operator torchvision::nms does not exist": it decorates
-two operators that nobody declared. Declaring their schemas is enough; nothing in this project calls them.
+two operators that are not declared. Declaring their schemas is enough; nothing in this project calls them.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What is particular to object stores: halves, secrets, and places that cannot be had."""
+"""What is particular to object stores: halves, secrets, and places that cannot be reached."""
 
 import pickle
 import subprocess
@@ -79,7 +79,7 @@ def test_wrong_credentials_are_refused(bucket: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     command = [sys.executable, "-c", f"from storage import location; location('study_dir', '{bucket}/study')"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "ValueError: study_dir=s3://bucket/study cannot be had" in done.stderr
+    assert "ValueError: study_dir=s3://bucket/study cannot be reached" in done.stderr
     assert "403" in done.stderr
 
 
@@ -92,7 +92,7 @@ def test_who_does_not_answer_is_not_waited_for(
     started = time.monotonic()
     code = f"from storage import location; location('study_dir', '{bucket}/study')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert "ValueError: study_dir=s3://bucket/study cannot be had" in done.stderr
+    assert "ValueError: study_dir=s3://bucket/study cannot be reached" in done.stderr
     assert time.monotonic() - started < 30
 
 

@@ -10,6 +10,11 @@ from storage import check_files, digests, read_sealed, sealed
 FACTS = {"fid": 1.5, "files": {}}
 
 
+def test_a_fact_that_the_seal_would_overwrite_is_refused() -> None:
+    with pytest.raises(ValueError, match="one must not hold the key sha256"):
+        sealed("one", {**FACTS, "sha256": "of something else"})
+
+
 def test_what_was_sealed_is_read(tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_bytes(sealed("one", FACTS))
     assert read_sealed("one", tmp_path / "facts.json") == FACTS

@@ -105,5 +105,5 @@ def test_a_bucket_that_is_missing_ends_it_before_anything_is_started(study: Path
     command = sweep_command(study, "study_dir=s3://missing/study")
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: study_dir=s3://missing/study cannot be had (missing must be there")
+    assert done.stderr.startswith("error: study_dir=s3://missing/study cannot be reached (missing must be there")
     assert done.stderr.count("\n") == 1

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Protocol
 
-from trainables.checks import check_keys, require_choice
+from trainables.checks import check_keys, make, require_choice
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
 from trainables.data.folder import Folder
@@ -57,10 +57,7 @@ def make_data(settings: Mapping[str, Any]) -> DataSpec:
     allowed = [field.name for field in fields(SOURCES[source])]
     own = {name: value for name, value in settings.items() if name not in ("source", "shape")}  # shape: of dry runs
     check_keys("data", own, ["source", *allowed])
-    try:
-        spec: DataSpec = SOURCES[source](**own)
-    except TypeError as error:
-        raise ValueError(f"data must have the keys {', '.join(allowed)} but got {', '.join(own)}") from error
+    spec: DataSpec = make(SOURCES[source], "data", own)
     return spec
 
 

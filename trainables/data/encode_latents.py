@@ -102,7 +102,7 @@ def check_shards(out: Path) -> int:
     shards = [*manifest["shards"], *(shard for name in PROMPTS for shard in manifest["prompts"].get(name, []))]
     for shard in shards:
         path = out / shard["name"]
-        if not path.is_file() or file_digest(path) != shard["sha256"]:
+        if not path.is_file() or file_digest(path) != shard["digest"]:
             print(f"{path} is missing or damaged: remove {path.with_suffix('.json').name} and run study.latents again")
             return 1
     print(f"{len(shards)} shards are what was written")

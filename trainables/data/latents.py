@@ -116,7 +116,7 @@ class Latents:
 
 
 def _digest_of(shards: list[dict[str, Any]]) -> str:
-    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
+    return hashlib.sha256("".join(shard["digest"] for shard in shards).encode()).hexdigest()
 
 
 def _open(root: Path, shards: list[dict[str, Any]], names: list[str]) -> dict[str, "Shards"]:
@@ -140,8 +140,8 @@ def _check(manifest: Any) -> None:
     if not isinstance(prompts, dict) or not all(isinstance(shards, list) for shards in prompts.values()):
         raise ValueError("its prompts must be lists of shards by name")
     for shard in [*(manifest["shards"] or [None]), *(shard for shards in prompts.values() for shard in shards)]:
-        if not isinstance(shard, dict) or set(shard) != {"name", "num_images", "bytes", "sha256"}:
-            raise ValueError("it must list shards with their name, num_images, bytes and sha256")
+        if not isinstance(shard, dict) or set(shard) != {"name", "num_images", "bytes", "digest"}:
+            raise ValueError("it must list shards with their name, num_images, bytes and digest")
         if Path(shard["name"]).name != shard["name"]:
             raise ValueError(f"a shard must lie beside it but one is {shard['name']!r}")
 
@@ -207,6 +207,6 @@ class Decoder:
 
 
 def describe_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """A shard's line in the manifest."""
+    """A shard's entry in the manifest; digest: sha256 of the file."""
     size = {"num_images": len(next(iter(tensors.values()))), "bytes": path.stat().st_size}
-    return {"name": path.name, **size, "sha256": file_digest(path)}
+    return {"name": path.name, **size, "digest": file_digest(path)}

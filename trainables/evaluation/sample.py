@@ -88,7 +88,7 @@ def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
 
     Convolution kernels are chosen by the batch size, and their results differ in the last bits: on the CPU, batches of
     7 and of 64 gave images 7e-7 apart, which flipped the rounding of 3 of 65,536 bytes. Therefore image i always goes
-    through the model as number i % M of micro-batch i // M, between the same neighbours; those that nobody asked for
+    through the model as number i % M of micro-batch i // M, between the same neighbours; those that were not asked for
     are sampled as padding and dropped. 256 is the quickest for 8x8 images on one CPU thread; large images fill a device
     with 64.
     """

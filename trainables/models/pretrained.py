@@ -76,7 +76,7 @@ def load_pretrained(spec: TeacherSpec) -> nn.Module:
 def fetch(spec: TeacherSpec) -> Path:
     """The folder of a pretrained teacher's model; one of the hub is fetched, unless it was before.
 
-    Raises ValueError when it cannot be had, is another architecture than the spec's, or was trained another way.
+    Raises ValueError when it cannot be fetched, is another architecture than the spec's, or was trained another way.
     """
     pretrained = spec.pretrained
     assert pretrained is not None
@@ -127,4 +127,4 @@ def _from_hub(pretrained: Pretrained) -> Path:
     try:
         return Path(snapshot_download(pretrained.hub, revision=pretrained.revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{pretrained.hub} cannot be had from the hub: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{pretrained.hub} cannot be fetched from the hub: {str(error).splitlines()[0]}") from error

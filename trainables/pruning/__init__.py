@@ -5,13 +5,13 @@ and says how large it will be, `settings.without_weights(teacher, shape)`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainables.checks import require_choice
+from trainables.checks import make, require_choice
 from trainables.data import Dataset, DataShape
 from trainables.families import FAMILIES
 from trainables.process import Process
@@ -62,13 +62,7 @@ def _way(settings: Mapping[str, Any], key: str) -> Any:
     how = str(settings.get("how"))
     require_choice(f"{key}.how", how, tuple(WAYS))
     own = {name: value for name, value in settings.items() if name != "how"}
-    allowed = [field.name for field in fields(WAYS[how])]
-    for name in own:
-        if name not in allowed:
-            raise ValueError(f"{key} has no key {name!r}; allowed for {how}: {', '.join(allowed)}")
     try:
-        return WAYS[how](**own)
-    except TypeError as error:
-        raise ValueError(f"{key} must have the keys {', '.join(allowed)} but got {', '.join(own) or 'none'}") from error
+        return make(WAYS[how], key, own)
     except ValueError as error:
         raise ValueError(str(error).replace("student.pruning", key)) from error

@@ -86,7 +86,7 @@ FILES = [
         "data.split must be the name of a split",
     ),
     ("data=latents data.name=a data.path=@empty", "data.path must be a folder that study.latents made"),
-    ("data=latents data.name=a data.path=@list_latents", "it is no JSON object"),
+    ("data=latents data.name=a data.path=@list_latents", "it is not a JSON object"),
     ("data=latents data.name=a data.path=@few_latents", "it must list shards"),
     ("data=latents data.name=a data.path=@climbing_latents", "a shard must lie beside it but one is '../file'"),
     ("data=latents data.name=a data.path=@nan_latents", "holds latents that are not finite numbers"),
@@ -148,7 +148,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "colour" / "config.json").write_text('{"_class_name": "UNet2DModel", "in_channels": 3}')
     (root / "list_latents" / MANIFEST).write_text("[]")
     write_latents(root / "few_latents", shards=[])
-    write_latents(root / "climbing_latents", shards=[{"name": "../file", "num_images": 1, "bytes": 1, "sha256": ""}])
+    write_latents(root / "climbing_latents", shards=[{"name": "../file", "num_images": 1, "bytes": 1, "digest": ""}])
     write_latents(root / "nan_latents")
     write_latents(root / "pickled_latents", trap)
     (root / "broken.yaml").write_text("lambda_out: [")

@@ -145,7 +145,7 @@ def test_an_image_that_would_fill_the_memory_is_named(folder: Path, monkeypatch:
         of_folder(folder).load()
 
 
-def test_images_of_somebody_else_are_not_taken_for_prepared_ones(
+def test_images_of_another_user_are_not_taken_for_prepared_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -153,7 +153,7 @@ def test_images_of_somebody_else_are_not_taken_for_prepared_ones(
     assert own.stat().st_mode & 0o077 == 0
     own.rename(tmp_path / "elsewhere")
     own.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="belongs to somebody else"):
+    with pytest.raises(ValueError, match="belongs to another user"):
         own_folder()
 
 
