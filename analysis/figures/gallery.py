@@ -1,46 +1,65 @@
-"""Sample grids and error maps that the evaluation wrote beside the records."""
+"""Grids of images and error maps that the evaluation wrote beside the records."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.figures.errors import ErrorMaps, read_error_maps
 from analysis.records.cells import Cell, teachers_of
+from analysis.records.real_images import RealImages
 
-MAX_PICTURE_BYTES = 2_500_000  # of all sample grids of a page together
+MAX_PICTURE_BYTES = 2_500_000  # of all grids of a study together
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One member's sample grid; `source` is a data URI."""
+    """A grid of images: `name` and `detail` say of what; `fid` is NaN where there is none; `source` is a data URI."""
 
-    method: str
-    teacher: str
-    seed: int
+    name: str
+    detail: str
+    fid: float
     source: str
 
 
-def sample_pictures(cells: Sequence[Cell], study_dir: Path) -> tuple[list[Picture], int]:
-    """The sample grid of the lowest seed of every cell that has one, and how many were left out for size."""
+def sample_pictures(cells: Sequence[Cell], study_dir: Path, real: RealImages | None) -> tuple[list[Picture], int]:
+    """The grids that are there, and how many were left out for size: real images, then for every teacher its own and
+    those of its cells, each of the lowest seed that has one.
+    """
     found, left_out, size = [], 0, 0
-    present = run_ids_with(study_dir / "samples", ".png")
-    for cell in cells:
-        for run_id, seed in zip(cell.run_ids, cell.seeds, strict=True):
-            if run_id not in present:
-                continue
-            content = (study_dir / "samples" / f"{run_id}.png").read_bytes()
-            size += len(content) * 4 // 3
-            if not content.startswith(_PNG) or size > MAX_PICTURE_BYTES:
-                left_out += 1
-                break
-            source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-            found.append(Picture(cell.method, cell.teacher_name, int(seed), source))
-            break
+    for path, name, detail, fid in _grids(cells, study_dir, real):
+        content = path.read_bytes()
+        size += len(content) * 4 // 3
+        if not content.startswith(_PNG) or size > MAX_PICTURE_BYTES:
+            left_out += 1
+            continue
+        source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+        found.append(Picture(name, detail, math.nan if fid is None else fid, source))
     return found, left_out
+
+
+def _grids(
+    cells: Sequence[Cell], study_dir: Path, real: RealImages | None
+) -> Iterator[tuple[Path, str, str, float | None]]:
+    """Path, name, detail and FID of every grid."""
+    if real is not None and real.picture.exists():
+        yield real.picture, "real images", "one half against the other", real.half_against_half_fid
+    present, teachers = run_ids_with(study_dir / "samples", ".png"), set()
+    for cell in cells:
+        if cell.teacher_id is not None and cell.teacher_id not in teachers:
+            teachers.add(cell.teacher_id)
+            path = study_dir / "teachers" / cell.teacher_id / "samples.png"
+            if path.exists():
+                yield path, "teacher", cell.teacher_name, cell.teacher_fid
+        for run_id, seed, fid in zip(cell.run_ids, cell.seeds, cell.fid, strict=True):
+            if run_id in present:
+                path = study_dir / "samples" / f"{run_id}.png"
+                yield path, cell.method, f"{cell.teacher_name}, seed {seed}", float(fid)
+                break
 
 
 def error_maps(cells: Sequence[Cell], study_dir: Path) -> dict[str, ErrorMaps]:

@@ -34,6 +34,10 @@ def report_json(results: Results, reproduce: dict[str, Any]) -> str:
         "components": [{"cell": label, **dataclasses.asdict(one)} for label, one in results.components],
         "diagnostics": results.diagnostics,
         "not_compared": results.not_compared,
+        "real_images": {
+            name: {"half_against_half_fid": one.half_against_half_fid, "images_of_a_half": one.images_of_a_half}
+            for name, one in results.real_images.items()
+        },
         "rank_correlations": [dataclasses.asdict(one) for one in results.correlations],
         "paired": results.tries is not None and results.tries.paired,
         "calibration": [dataclasses.asdict(one) for one in shipped()],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,6 +47,7 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
         figures={name: {"svg": Markup(one.svg), "caption": one.caption} for name, one in figures.items()},
         pictures=pictures,
         pictures_left_out=left_out,
+        real=next(iter(results.real_images.values()), None),
         search=search_table(records_of(search, _SEARCH_COLUMNS)),
         num_searched=len(search),
         max_searched=MAX_SEARCHED,
@@ -76,19 +77,12 @@ def _tuning(results: Results) -> dict[str, Any]:
 
 
 def _pictures(results: Results) -> tuple[list[dict[str, Any]], int]:
-    """The sample grids with the FID of their member."""
+    """The grids with their FIDs, and how many were left out."""
     cells = [cell for cell, _ in results.whole]
-    fids = {
-        (cell.method, cell.teacher_name, int(seed)): float(fid)
-        for cell in cells
-        for seed, fid in zip(cell.seeds, cell.fid, strict=True)
-    }
     found: list[Picture] = []
     left_out = 0
-    for study_dir in filter(None, results.study_dirs.values()):
-        pictures, dropped = sample_pictures(cells, study_dir)
-        found, left_out = [*found, *pictures], left_out + dropped
-    shown: Sequence[dict[str, Any]] = [
-        {**vars(one), "fid": number(fids.get((one.method, one.teacher, one.seed), float("nan")), 1)} for one in found
-    ]
-    return list(shown), left_out
+    for name, study_dir in results.study_dirs.items():
+        if study_dir is not None:
+            pictures, dropped = sample_pictures(cells, study_dir, results.real_images.get(name))
+            found, left_out = [*found, *pictures], left_out + dropped
+    return [{**vars(one), "fid": number(one.fid, 1)} for one in dict.fromkeys(found)], left_out

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from analysis.records.cells import Cell, group_cells, methods_of
 from analysis.records.protocol import check_one_protocol, choose_rows
 from analysis.records.published import published_runs
+from analysis.records.real_images import RealImages, read_real_images
 from analysis.records.rows import read_runs
 from analysis.results.decisions import Decision, sequential_decisions
 from analysis.results.diagnose import component_rows, diagnose
@@ -41,6 +42,7 @@ class Results:
 
     runs: dict[str, pa.Table]
     study_dirs: dict[str, Path | None]
+    real_images: dict[str, RealImages]  # by study, of those that kept what their FIDs are measured against
     settings: ReportSettings
     entries: list[Entry]
     whole: list[Entry]
@@ -91,7 +93,8 @@ def compute(
     findings = find(entries, tries, family, trends, settings=settings, generator=generator, decisions=decisions)
     left_out = [f"{method}: {reason}" for method, reason in tries.left_out] if tries else []
     return Results(
-        runs=runs, study_dirs=directories, settings=settings, entries=entries, whole=whole, methods=methods_of(cells),
+        runs=runs, study_dirs=directories, real_images=_real_images(directories, cells), settings=settings,
+        entries=entries, whole=whole, methods=methods_of(cells),
         tries=tries, family=family, chances=_chances(tries, family), trends=trends,
         components=component_rows(cells), correlations=rank_correlations(cells, generator), diagnostics=diagnostics,
         findings=findings, arms=arms,
@@ -246,6 +249,13 @@ def _cells(runs: Mapping[str, pa.Table], collapse_fid: float | None) -> list[Cel
     ]
     check_one_protocol(cells)
     return cells
+
+
+def _real_images(directories: Mapping[str, Path | None], cells: Sequence[Cell]) -> dict[str, RealImages]:
+    """All cells have one protocol, so the first says which real images are meant."""
+    paths = {name: path for name, path in directories.items() if path is not None and cells}
+    found = {name: read_real_images(path, cells[0].member) for name, path in paths.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _names(study_dirs: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ NUM_SEEDS = (3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60)
 DIFFERENCES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # in typical deviations
 RATIOS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 TARGET = 0.8
+OWN_ROWS = "the study's own rows"
 _NUM_STUDIES = 400
 _NUM_FLIPS = 2048
 _POOL = 4000
@@ -73,7 +74,7 @@ def fit_pair(fid_a: FloatArray, fid_b: FloatArray) -> PairModel:
     pool[0] *= np.where((first > 0) & (second > 0), second / np.where(first > 0, first, 1.0), 1.0)
     return PairModel(
         pool=pool, typical=1.4826 * float(np.median(off)), difference=float(both[0].mean() - both[1].mean()),
-        ratio=float(first.mean() / second.mean()) if second.mean() > 0 else 1.0, source="the study's own rows",
+        ratio=float(first.mean() / second.mean()) if second.mean() > 0 else 1.0, source=OWN_ROWS,
     )  # fmt: skip
 
 

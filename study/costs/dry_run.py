@@ -11,19 +11,21 @@ from study.costs.model import find_costs
 from study.directory.layout import folders
 from study.planning.arms import planned_packs
 from study.planning.members import plan_members, plan_packs, plan_teachers
+from study.planning.power import describe_power
 from trainables.models import Size
 from trainables.models.teachers import find_teacher
 
 
 def describe(config: StudyConfig) -> str:
-    """Members, packs, models, device memory, device hours and disk, a line each."""
+    """Members, packs, models, device memory, device hours, disk and design power, a line each."""
     return "\n".join(_lines(config))
 
 
 def _lines(config: StudyConfig) -> Iterator[str]:
     found, costs = folders(config.study_dir), find_costs(config)
     counts, throughput = costs.counts, costs.throughput
-    packs = plan_packs(plan_members(config), config.max_members) if config.tuning is None else planned_packs(config)
+    planned = plan_members(config) if config.tuning is None else []
+    packs = plan_packs(planned, config.max_members) if config.tuning is None else planned_packs(config)
     missing = [spec for spec in plan_teachers(config) if find_teacher(spec, config.evaluation, found) is None]
     sizes = [len(pack.members) for pack in packs]
     yield f"{sum(sizes)} members in {len(packs)} packs of {min(sizes)} to {max(sizes)}"
@@ -37,6 +39,7 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     hours = costs.device_seconds(packs, missing) / 3600
     yield f"about {hours:.3g} device-hours at {throughput.macs_per_second:.3g} MACs/s a worker ({throughput.source})"
     yield f"{estimate_disk(config, missing, packs, 1, counts)}"
+    yield describe_power(config, planned)
 
 
 def _describe(size: Size) -> str:

@@ -14,14 +14,14 @@ import yaml
 from PIL import Image
 
 from analysis.records.rows import check_records, curves_dir, finished_run_ids, read_runs, runs_dir
-from storage import is_local, is_there, remove_folder, remove_temporaries, set_aside, source, whole_folders
+from storage import is_local, is_there, read_sealed, remove_folder, remove_temporaries, set_aside, source, whole_folders
 from study.directory.claim import CONTENT_ID
 from study.directory.layout import checkpoints_dir, folders, ray_dir, samples_dir
 from trainables.evaluation.fidelity import load_features
 from trainables.models.students import FACTS as INITIAL_FACTS
 from trainables.models.students import check_initial
 from trainables.models.teachers import FACTS as TEACHER_FACTS
-from trainables.models.teachers import check_teacher
+from trainables.models.teachers import SAMPLES, check_teacher
 from trainables.training.checkpoints import COMPLETE as CHECKPOINT_MARKER
 from trainables.training.checkpoints import is_complete, run_ids
 
@@ -53,7 +53,8 @@ def damage(study_dir: Path) -> Iterator[tuple[Path, str]]:
     checks: list[tuple[Path, Callable[[Path], object]]] = [
         *((folder, check_teacher) for folder in _own(found.teachers, TEACHER_FACTS)),
         *((folder, check_initial) for folder in _own(found.initial, INITIAL_FACTS)),
-        *((path, load_features) for path in _visible(found.reference) if path.suffix == ".safetensors"),
+        *((folder / SAMPLES, _check_samples) for folder in _own(found.teachers, TEACHER_FACTS)),
+        *((path, _REFERENCE[path.suffix]) for path in _visible(found.reference) if path.suffix in _REFERENCE),
         *((path, _check_yaml) for path in study_dir.glob("study.yaml")),
     ]
     for path, check in checks:
@@ -94,6 +95,13 @@ def _check_samples(path: Path) -> None:
         with zipfile.ZipFile(source(path)) as archive:
             if broken := archive.testzip():
                 raise ValueError(f"{broken} in it is damaged")
+
+
+def _check_sealed(path: Path) -> None:
+    read_sealed(path.name, path)
+
+
+_REFERENCE = {".safetensors": load_features, ".png": _check_samples, ".json": _check_sealed}
 
 
 def _check_yaml(path: Path) -> None:

@@ -15,6 +15,7 @@ from study.directory.repair import damage, missing_files
 from trainables.models.saved import FACTS, load_student, read_facts
 from trainables.models.students import FACTS as INITIAL_FACTS
 from trainables.models.teachers import FACTS as TEACHER_FACTS
+from trainables.models.teachers import SAMPLES
 
 MISSING, CHANGED, FOREIGN = "missing", "changed", "foreign"
 _FOLDERS = {"records", "teachers", "initial", "students", "reference", "samples", "checkpoints", "logs", "searches"}
@@ -73,7 +74,8 @@ def _foreign(study_dir: Path) -> Iterator[Path]:
             if not CONTENT_ID.match(folder.name):
                 yield folder
             elif is_local(folder) and is_there(folder, facts):
-                yield from _unknown_files(folder, facts)
+                allowed = {folder / SAMPLES} if root == found.teachers else set()
+                yield from (path for path in _unknown_files(folder, facts) if path not in allowed)
 
 
 def _unknown_files(folder: Path, facts: str) -> Iterator[Path]:

@@ -13,14 +13,13 @@ import diffusers
 import numpy as np
 import ray
 import torch
-from PIL import Image
-from torchvision.utils import make_grid
 
 from analysis.records.rows import write_run
 from storage import new_file
 from study.directory.layout import samples_dir
 from study.watching.events import EventLog, log_dir
 from trainables.data import data_shape
+from trainables.evaluation.real_images import save_grid
 from trainables.folders import Folders
 from trainables.models.students import student_size
 from trainables.models.teachers import find_teacher
@@ -154,9 +153,7 @@ def _finite(value: float) -> float | None:
 
 def _write_samples(result: MemberResult, folder: Path) -> None:
     assert result.evaluation is not None
-    grid = make_grid(result.evaluation.samples, nrow=8, padding=1, pad_value=0)
-    with new_file(folder / f"{result.member.run_id}.png") as file:
-        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, format="PNG")
+    save_grid(folder / f"{result.member.run_id}.png", result.evaluation.samples)
     if result.evaluation.error_maps:
         arrays: dict[str, Any] = dict(result.evaluation.error_maps)
         with new_file(folder / f"{result.member.run_id}.npz") as file:

@@ -22,6 +22,7 @@ from trainables.evaluation.fidelity import (
     load_features,
     save_features,
 )
+from trainables.evaluation.real_images import NUM_SHOWN, save_grid, save_halves, shown_images
 from trainables.evaluation.references import read_statistics, reference_images, resized
 from trainables.evaluation.sample import sample_images
 from trainables.families import predict, split_variance
@@ -31,7 +32,6 @@ from trainables.protocol import EvaluationSpec, is_statistics
 from trainables.seeds import derived_generator
 from trainables.specs import content_id
 
-NUM_KEPT_SAMPLES = 64
 NUM_MAP_IMAGES = 64
 NUM_MAP_TIMESTEPS = 10
 
@@ -60,7 +60,9 @@ class Evaluator:
     def __init__(
         self, spec: EvaluationSpec, data: DataSpec, process: Process, reference_folder: Path, device: torch.device
     ) -> None:
-        """The features of the reference images are computed once and kept in reference_folder."""
+        """The features of the reference images are computed once and kept in reference_folder, with a grid of the
+        images and their FID half against half.
+        """
         self._spec, self._data, self._process, self._device = spec, load_data(data), process, device
         self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
         self._reference = self._find_reference(data, reference_folder)
@@ -73,10 +75,14 @@ class Evaluator:
             return read_statistics(spec.reference)
         wanted = ("feature_extractor", "extractor_weights", "reference", "reference_split", "image_size")
         identity = spec.identity()
-        key = {"data": data.identity(), **{name: identity[name] for name in wanted}}
-        path = folder / f"{content_id(key)}.safetensors"
-        if not path.exists():
-            save_features(path, self._data_features(reference_images(spec, data)))
+        key = {"data": data.identity(), "evaluation": {name: identity[name] for name in wanted}}
+        path, picture, halves = (folder / f"{content_id(key)}{suffix}" for suffix in (".safetensors", ".png", ".json"))
+        if not all(part.exists() for part in (path, picture, halves)):
+            images = reference_images(spec, data)
+            features = self._data_features(images)
+            save_grid(picture, shown_images(images))
+            save_halves(halves, key, features)
+            save_features(path, features)
         return load_features(path)
 
     def with_num_images(self, num_images: int) -> "Evaluator":
@@ -95,7 +101,7 @@ class Evaluator:
         for noise_seed in self._spec.noise_seeds:
             images = self._sample(model, noise_seed)
             found.append(compute_metrics(self._features(images), self._reference, self._spec.neighbours))
-            samples = images[:NUM_KEPT_SAMPLES].clone() if samples is None else samples
+            samples = images[:NUM_SHOWN].clone() if samples is None else samples
         assert samples is not None
         metrics = {name: float(np.mean([one[name] for one in found])) for name in METRICS}
         maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)

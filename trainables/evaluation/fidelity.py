@@ -130,6 +130,12 @@ def compute_metrics(generated: Features, reference: Features | Statistics, neigh
     }
 
 
+def frechet_distance(first: torch.Tensor, second: torch.Tensor) -> float:
+    """FID between features (N, D) and (M, D), finite and at least two of each."""
+    statistics = [fid_features_to_statistics(features) for features in (first, second)]
+    return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
+
+
 def save_features(path: Path, features: Features) -> None:
     """Writes a safetensors file, whole or not at all."""
     tensors = {"features": features.features.contiguous(), "logits": features.logits.contiguous()}

@@ -21,6 +21,7 @@ from trainables.protocol import EvaluationSpec
 from trainables.specs import Member, TeacherSpec, content_id
 
 FACTS = "teacher.json"
+SAMPLES = "samples.png"  # beside it: images of the last evaluation
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 

@@ -7,6 +7,7 @@ import torch
 from storage import cached
 from trainables.data import data_shape, load_data
 from trainables.evaluation.evaluator import Evaluator
+from trainables.evaluation.real_images import save_grid
 from trainables.folders import Folders
 from trainables.losses.methods import METHODS
 from trainables.models import count_model, load_model
@@ -14,7 +15,7 @@ from trainables.models.digest import weights_digest
 from trainables.models.pretrained import load_pretrained
 from trainables.models.saved import save_model
 from trainables.models.students import make_initial
-from trainables.models.teachers import FACTS, _read_facts, _write_facts, check_teacher, load_teacher
+from trainables.models.teachers import FACTS, SAMPLES, _read_facts, _write_facts, check_teacher, load_teacher
 from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
 from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
@@ -60,8 +61,10 @@ def make_teacher(
     saved = check_teacher(folder)
     model = load_model(cached(folder), dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
     evaluator = Evaluator(evaluation, spec.data, spec.process, folders.reference, torch_device)
-    metrics = dict(evaluator(model).metrics)
-    _write_facts(folder, {**saved, "evaluations": {**saved["evaluations"], content_id(evaluation.identity()): metrics}})
+    found = evaluator(model)
+    save_grid(folder / SAMPLES, found.samples)
+    evaluations = {**saved["evaluations"], content_id(evaluation.identity()): dict(found.metrics)}
+    _write_facts(folder, {**saved, "evaluations": evaluations})
 
 
 def _trained(
