@@ -198,7 +198,7 @@ def test_the_seconds_before_the_kill_count(tmp_path: Path) -> None:
     assert outcomes[one.train_id].train_seconds > found["seconds"]
 
 
-def test_whoever_asks_is_told_of_every_checkpoint(tmp_path: Path) -> None:
+def test_every_checkpoint_is_reported(tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
     folder = tmp_path / "pack"
     train(PAIR[:1], Checkpoints(folder, 2, lambda path, steps: told.append((path.name, steps))))

@@ -1,4 +1,4 @@
-"""A member that is stopped at a rung leaves its pack and changes nobody; a FID on the way is in the curve."""
+"""A member that is stopped at a rung leaves its pack and changes no other; a FID on the way is in the curve."""
 
 from dataclasses import replace
 from pathlib import Path

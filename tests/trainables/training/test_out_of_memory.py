@@ -1,4 +1,4 @@
-"""A pack that does not fit the memory is trained in parts; nobody is lost and no result changes."""
+"""A pack that does not fit the memory is trained in parts; no member is lost and no result changes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
