@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-BASELINE = "out_kd"
+BASELINES = ("out_kd", "out_feat_kd")
 UNDER_STUDY = ("lift_place_feat", "lift_place")  # in this order; else the last method whose name begins with lift
 
 
@@ -49,11 +49,13 @@ class ReportSettings:
 def baseline_of(settings: ReportSettings, methods: Mapping[str, str]) -> str | None:
     """The baseline among `methods` (label to the method's name); None where there are none.
 
-    Raises ValueError for another name.
+    By default the first of BASELINES, else the first method that is not a LIFT. Raises ValueError for another name.
     """
     if settings.baseline is not None:
         return _known("report.baseline", settings.baseline, methods)
-    return _label_of(BASELINE, methods) or next(iter(methods), None)
+    found = [label for name in BASELINES if (label := _label_of(name, methods))]
+    plain = [label for label, name in methods.items() if not name.startswith("lift")]
+    return next(iter([*found, *plain, *methods]), None)
 
 
 def primary_of(settings: ReportSettings, methods: Mapping[str, str]) -> tuple[str, str] | None:

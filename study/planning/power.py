@@ -47,7 +47,7 @@ def describe_power(config: StudyConfig, planned: Sequence[Member]) -> str:
         return f"{start}: the two have no teacher in common"
     seeds = sorted(set.intersection(*({*_at(row, teacher)} for row in (first, second) for teacher in teachers)))
     if len(seeds) < MIN_SEEDS:
-        return f"{start}: {len(seeds)} seeds show nothing; it takes {MIN_SEEDS} at least"
+        return f"{start}: nothing, with {len(seeds)} of the {MIN_SEEDS} seeds that it takes at least"
     generator = np.random.default_rng(0)
     model = _own_pair(config.study_dir, first, second, teachers) or shipped_pair(len(teachers), generator)
     design = design_power(model, num_seeds=len(seeds), generator=generator)

@@ -47,7 +47,7 @@ def test_the_declared_pair_wins_and_labels_are_those_of_the_report() -> None:
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (["seeds=[0,1]"], "lift_place_feat against out_kd: 2 seeds show nothing; it takes 3 at least"),
+        (["seeds=[0,1]"], "lift_place_feat against out_kd: nothing, with 2 of the 3 seeds that it takes at least"),
         (["methods=[out_kd]"], "none, for there is one method (out_kd)"),
         (["protocol=tuned"], "not computed where settings are searched (tuned)"),
         (["report.primary=[lift,other]"], "not computed, for report.primary must be among"),
