@@ -39,7 +39,7 @@ CASES: list[tuple[str, Callable[[Path], Any], str]] = [
     (f"teachers/{TEACHER_ID}", shutil.rmtree, MISSING),
     (f"records/curves/{RUN_ID}.parquet", Path.unlink, MISSING),
     (f"samples/{RUN_ID}.png", Path.unlink, MISSING),
-    (f"students/{TRAIN_ID}/config.json", append, CHANGED),
+    (f"students/{TRAIN_ID}/unet/config.json", append, CHANGED),
     (f"students/{TRAIN_ID}/{WEIGHTS}", append, CHANGED),
     (f"students/{TRAIN_ID}/training.json", Path.unlink, CHANGED),
     (f"teachers/{TEACHER_ID}/{WEIGHTS}", append, CHANGED),
