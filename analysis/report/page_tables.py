@@ -55,7 +55,7 @@ def main_table(entries: Sequence[Entry], tries: Tries | None, collapse_fid: floa
     rows = table_rows(entries, tries)
     own = [by_label[row.method, row.teacher] for row in rows]
     extra = {
-        "teacher FID": [Datum(number(cell.teacher_fid or math.nan), "", cell.teacher_fid or "") for cell, _ in own],
+        "teacher FID": [_teacher_datum(cell.teacher_fid) for cell, _ in own],
         "KID": [_mean_datum(cell.kid, 2) for cell, _ in own],
         "precision": [_mean_datum(cell.precision, 3) for cell, _ in own],
         "recall": [_mean_datum(cell.recall, 3) for cell, _ in own],
@@ -94,7 +94,7 @@ def cell_table(entries: Sequence[Entry]) -> PageTable:
     """Every statistic of every cell."""
     names = (
         "method", "teacher", "n", "mean [95%]", "std [95%]", "median [coverage]", "IQR", "min to max", "CV",
-        "collapse rate [95%]", "mean and std without collapsed", "KID", "precision", "recall",
+        "collapse rate [95%]", "mean and std without collapsed", "KID", "precision", "recall", "gap", "teacher FID",
     )  # fmt: skip
     return PageTable(names, tuple(_cell_row(entry) for entry in entries), frozenset({2, 8}))
 
@@ -119,7 +119,12 @@ def _cell_row(entry: Entry) -> tuple[Datum, ...]:
         summary.fid_min, summary.fid_cv, summary.collapse_rate, summary.fid_mean_ok,
     )  # fmt: skip
     quality = (_mean_datum(cell.kid, 2), _mean_datum(cell.precision, 3), _mean_datum(cell.recall, 3))
-    return (*(Datum(text, sort=sort) for text, sort in zip(texts, sorts, strict=True)), *quality)
+    teacher = (_teacher_datum(cell.capacity_gap), _teacher_datum(cell.teacher_fid))
+    return (*(Datum(text, sort=sort) for text, sort in zip(texts, sorts, strict=True)), *quality, *teacher)
+
+
+def _teacher_datum(value: float | None) -> Datum:
+    return Datum("–") if value is None else Datum(number(value), sort=value)
 
 
 def comparison_table(hypotheses: Sequence[Hypothesis], chances: Chances) -> PageTable:

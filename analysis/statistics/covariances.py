@@ -51,16 +51,23 @@ def seed_effects(fid: FloatArray) -> SeedEffects:
 
 
 def main(argv: list[str]) -> int:
-    """Prints the effects of one study directory as JSON."""
+    """Prints the effects of one study directory as JSON; 2 after a line that says what the directory lacks."""
     parser = argparse.ArgumentParser(prog="python -m analysis.statistics.covariances", description=__doc__)
     parser.add_argument("study_dir", type=Path)
-    cells = [cell for cell in group_cells(read_runs(parser.parse_args(argv).study_dir)) if cell.phase == "grid"]
-    cells = [cell for cell in cells if cell.teacher is not None]
+    try:
+        print(json.dumps(asdict(_study_effects(parser.parse_args(argv).study_dir)), indent=2))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _study_effects(study_dir: Path) -> SeedEffects:
+    cells = [cell for cell in group_cells(read_runs(study_dir)) if cell.phase == "grid" and cell.teacher is not None]
     tries = common_tries(cells, reference=methods_of(cells))
     if tries is None:
         raise ValueError("study_dir must hold grid members of two methods with the same teachers and seeds")
-    print(json.dumps(asdict(seed_effects(tries.fid)), indent=2))
-    return 0
+    return seed_effects(tries.fid)
 
 
 if __name__ == "__main__":

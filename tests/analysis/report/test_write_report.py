@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imsave
 from synthetic_study import make_row, search_rows, toy_rows, variant_rows, write_evaluation_files, write_study
 
 from analysis.figures.errors import read_error_maps
 from analysis.report.write import Report, write_report
 from analysis.results.compute import compute
 from analysis.results.settings import ReportSettings
+from storage import sealed
 
 COLUMNS = ["teacher", "teacher_params", "capacity_gap", "method", "n", "fid_mean", "fid_std"]
 
@@ -190,3 +192,55 @@ def test_more_seeds_are_a_command_that_runs_as_it_is(report: Report) -> None:
     words = ["python", "-m", "study.sweep", "train.lr=0.01", f"study_dir={report.index.parents[1]}", seeds]
     assert shlex.split(command) == words
     assert command in html.unescape(report.index.read_text())
+
+
+def write_real_images(study_dir: Path, **evaluation: object) -> None:
+    """reference/r.json and .png and a teacher's grid, as the evaluation writes them."""
+    for name in ("reference/r.png", "teachers/id-small/samples.png"):
+        (study_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        imsave(study_dir / name, np.zeros((8, 8)), cmap="gray")
+    key = {"data": "digits", "evaluation": {"feature_extractor": "digits_cnn_v1", "image_size": None} | evaluation}
+    facts = {**key, "images_of_a_half": 898, "half_against_half_fid": 4.512}
+    (study_dir / "reference" / "r.json").write_bytes(sealed("r.json", facts))
+
+
+def captions(page: str) -> list[str]:
+    return [text.replace("<br>", ", ") for text in re.findall(r"<img[^>]*><figcaption>(.*?)</figcaption>", page)]
+
+
+def test_real_images_and_teachers_are_beside_the_students_with_their_fids(tmp_path: Path) -> None:
+    rows = [make_row(method, "small", 0, fid) for method, fid in (("out_kd", 60.0), ("lift", 50.0))]
+    study_dir = write_study(tmp_path / "study", rows)
+    write_evaluation_files(study_dir, rows)
+    students = ["lift, small, seed 0, FID 50.0", "out_kd, small, seed 0, FID 60.0"]
+    page = write(study_dir, tmp_path / "report").index.read_text()
+    assert captions(page) == students
+    assert "one half against the other" not in page
+
+    write_real_images(study_dir)
+    report = write(study_dir, tmp_path / "report")
+    page = report.index.read_text()
+    real = "real images, one half against the other, FID 4.5"
+    assert captions(page) == [real, "teacher, small, FID 4.0", *students]
+    assert page.count('data-label="teacher FID" data-sort="4.0"') == 4  # both cells, in both tables
+    assert page.count('data-label="gap" data-sort="9.0"') == 4
+    assert "Real images, one half against the other (898 each): FID 4.51." in page
+    found = json.loads((report.index.parent / "report.json").read_text())["real_images"]
+    assert found == {"study": {"half_against_half_fid": 4.512, "images_of_a_half": 898}}
+
+
+def test_real_images_of_another_evaluation_are_not_shown(tmp_path: Path) -> None:
+    study_dir = write_study(tmp_path / "study", [make_row("out_kd", "small", 0, 60.0)])
+    write_real_images(study_dir, feature_extractor="inception")
+    page = write(study_dir, tmp_path / "report").index.read_text()
+    assert captions(page) == ["teacher, small, FID 4.0"]
+    assert "half against" not in page
+
+
+def test_real_images_that_are_damaged_are_refused_by_name(tmp_path: Path) -> None:
+    study_dir = write_study(tmp_path / "study", [make_row("out_kd", "small", 0, 60.0)])
+    write_real_images(study_dir)
+    path = study_dir / "reference" / "r.json"
+    path.write_text(path.read_text().replace("4.512", "0.512"))
+    with pytest.raises(ValueError, match=r"reference/r\.json is damaged"):
+        write(study_dir, tmp_path / "report")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_study import make_row, write_study
 
+from analysis.statistics import covariances
 from analysis.statistics.calibrated_tests import family_rates, paired_rates, power_rates
 from analysis.statistics.calibration import NUM_SEEDS, Calibration, cases, main, shipped
 from analysis.statistics.covariances import seed_effects
@@ -128,3 +131,20 @@ def test_monotone_is_the_closest_sequence_that_never_falls() -> None:
 
 def test_rates_say_whether_they_hold() -> None:
     assert all(isinstance(one, Calibration) and one.kind in ("error", "coverage", "power") for one in shipped())
+
+
+def test_the_command_prints_the_seed_effects_of_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(0)
+    rows = [
+        make_row(method, teacher, seed, 50 + 10 * seed + float(generator.normal()))
+        for method in ("out_kd", "lift") for teacher in ("small", "large") for seed in range(6)
+    ]  # fmt: skip
+    assert covariances.main([str(write_study(tmp_path / "two", rows, curves=False))]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == set(SeedEffects.__dataclass_fields__)
+    assert found["std"] == pytest.approx(10 * np.std(range(6), ddof=1), rel=0.1)
+    assert found["share_seed"] > 0.9
+    one = write_study(tmp_path / "one", [row for row in rows if row["teacher"] == "small"], curves=False)
+    assert covariances.main([str(one)]) == 2
+    error = capsys.readouterr().err
+    assert error == "study_dir must hold two methods, two teachers and three easy seeds but has 2, 1 and 6\n"

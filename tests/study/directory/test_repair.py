@@ -19,6 +19,7 @@ from study.directory.claim import claim
 from study.directory.repair import describe_missing, set_aside_damaged
 from trainables.data import DataShape
 from trainables.evaluation.fidelity import Features, load_features, save_features
+from trainables.evaluation.real_images import save_grid, save_halves
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, save_model, save_student
@@ -37,7 +38,11 @@ def study_dir(tmp_path: Path) -> Path:
     save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID, PIXEL)
     facts = {"digest": digest, "evaluations": {}}
     save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", facts, PIXEL)
-    save_features(tmp_path / "reference" / "r.safetensors", Features(torch.randn(8, 4), torch.randn(8, 3)))
+    features = Features(torch.randn(8, 4), torch.randn(8, 3))
+    save_features(tmp_path / "reference" / "r.safetensors", features)
+    save_halves(tmp_path / "reference" / "r.json", {"data": "digits"}, features)
+    for path in (tmp_path / "reference" / "r.png", tmp_path / "teachers" / TEACHER_ID / "samples.png"):
+        save_grid(path, torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8))
     kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
     row: dict[str, Any] = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
     del row["schema_version"]
@@ -88,6 +93,9 @@ CASES = [  # the file that is damaged, what is moved with it
     (f"samples/{RUN_ID}.npz", [f"samples/{RUN_ID}.npz", ROW]),
     (f"teachers/{TEACHER_ID}/{WEIGHTS}", [f"teachers/{TEACHER_ID}"]),
     ("reference/r.safetensors", ["reference/r.safetensors"]),
+    ("reference/r.png", ["reference/r.png"]),
+    ("reference/r.json", ["reference/r.json"]),
+    (f"teachers/{TEACHER_ID}/samples.png", [f"teachers/{TEACHER_ID}/samples.png"]),
 ]
 JSON_CASES = [
     (f"teachers/{TEACHER_ID}/unet/config.json", [f"teachers/{TEACHER_ID}"]),

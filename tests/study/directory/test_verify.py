@@ -49,6 +49,10 @@ CASES: list[tuple[str, Callable[[Path], Any], str]] = [
     ("students/thesis", Path.mkdir, FOREIGN),
     (f"students/{TRAIN_ID}/pickle.bin", Path.touch, FOREIGN),
     ("samples/photo.png", Path.touch, FOREIGN),
+    (f"students/{TRAIN_ID}/samples.png", Path.touch, FOREIGN),  # teachers have one
+    (f"teachers/{TEACHER_ID}/photo.png", Path.touch, FOREIGN),
+    (f"teachers/{TEACHER_ID}/samples.png", lambda path: path.write_bytes(b"x"), CHANGED),
+    ("reference/r.json", append, CHANGED),
 ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from tiny import SHAPE, evaluation_spec, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
@@ -58,6 +59,8 @@ def test_a_teacher_is_found_after_it_was_made_and_only_under_its_protocol(
     assert again.fid != first.fid == found.fid
     assert [path.name for path in folders.teachers.iterdir()] == [spec.teacher_id]
     assert not list(folders.teachers.rglob("*.tmp"))
+    with Image.open(folders.teachers / spec.teacher_id / "samples.png") as image:
+        assert image.size == (73, 19), "two rows of eight images of 8x8"
 
 
 def test_a_teacher_of_double_precision_is_kept_and_found_as_such(folders: Folders) -> None:
