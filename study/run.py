@@ -17,9 +17,10 @@ from study.costs.dry_run import describe
 from study.costs.memory import most_members
 from study.costs.model import Costs, Counts, describe_seconds
 from study.costs.throughput import find_throughput
-from study.directory.claim import require_claimable, require_protocol
+from study.directory.claim import require_claimable
 from study.directory.layout import report_dir
 from study.directory.lease import lease
+from study.directory.protocol import require_protocol
 from study.directory.repair import damage, describe_missing, remove_orphans, set_aside_damaged
 from study.execution.cluster import Cluster, connected, local_slots, require_outlives_job
 from study.execution.failure import MemberFailedError, describe_failure

@@ -38,7 +38,6 @@ def report_json(results: Results, reproduce: dict[str, Any]) -> str:
             name: {"half_against_half_fid": one.half_against_half_fid, "images_of_a_half": one.images_of_a_half}
             for name, one in results.real_images.items()
         },
-        "rank_correlations": [dataclasses.asdict(one) for one in results.correlations],
         "paired": results.tries is not None and results.tries.paired,
         "calibration": [dataclasses.asdict(one) for one in shipped()],
         "reproduce": reproduce,

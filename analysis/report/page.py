@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from analysis.figures.draw import Drawing
 from analysis.figures.gallery import Picture, sample_pictures
-from analysis.records.cells import teachers_of
 from analysis.report import page_searches
 from analysis.report.page_tables import MAX_SEARCHED, all_tables, calibration_table, search_table
 from analysis.report.side_by_side import beside_the_paper
@@ -55,7 +54,6 @@ def render_page(results: Results, figures: Mapping[str, Drawing], reproduced: Ma
         not_compared=results.not_compared,
         beside=beside_the_paper(results.entries, rows_of(results.runs, STABLE_PHASES)),
         calibration={kind: calibration_table(rates, kind) for kind in ("coverage", "error", "power")},
-        num_teachers=len(teachers_of([cell for cell, _ in results.entries])),
         num_single=sum(one.stage == DESCRIPTIVE for one in family.hypotheses) if family else 0,
         declared=None if family is None else {"baseline": family.baseline, "primary": family.primary},
         settings=results.settings,

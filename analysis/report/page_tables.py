@@ -20,7 +20,6 @@ from analysis.statistics.common_seeds import Tries
 from analysis.statistics.components import Component, Components
 from analysis.statistics.family import DESCRIPTIVE, Hypothesis
 from analysis.statistics.intervals import Interval
-from analysis.statistics.rank_correlations import RankCorrelation
 from analysis.statistics.summary import Entry
 from analysis.statistics.teacher_trends import Trend
 
@@ -202,22 +201,6 @@ def _component(one: Component | None) -> Datum:
     return Datum(f"{number(one.std)} [{interval_text(one.std_interval)}]", "", one.variance)
 
 
-def correlation_table(correlations: Sequence[RankCorrelation]) -> PageTable:
-    header = ("method", "with the gap", "gap, given the teacher's FID [95%]", "with the teacher's FID",
-              "teacher's FID, given the gap [95%]")  # fmt: skip
-    rows = tuple(
-        (
-            Datum(one.method),
-            Datum(signed(one.gap, 2), sort=one.gap),
-            Datum(f"{signed(one.gap_given_teacher_fid, 2)} [{interval_text(one.gap_given_teacher_fid_interval, 2)}]"),
-            Datum(signed(one.teacher_fid, 2), sort=one.teacher_fid),
-            Datum(f"{signed(one.teacher_fid_given_gap, 2)} [{interval_text(one.teacher_fid_given_gap_interval, 2)}]"),
-        )
-        for one in correlations
-    )
-    return PageTable(header, rows, frozenset({1, 3}))
-
-
 def search_table(rows: Sequence[dict[str, Any]]) -> PageTable:
     """Searched members with their settings, best first; at most MAX_SEARCHED."""
     columns = ("method", "teacher", "group_size", "coarse_norm", "gate", "lambda_out", "lambda_feat", "seed", "fid")
@@ -272,7 +255,6 @@ def all_tables(results: Results) -> dict[str, PageTable]:
         "single": comparison_table(by_weight(single)[:MAX_COMPARISONS], {}),
         "trends": trend_table(results.trends),
         "components": component_table(results.components),
-        "correlations": correlation_table(results.correlations),
     }
 
 

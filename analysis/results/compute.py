@@ -24,7 +24,6 @@ from analysis.results.settings import ReportSettings, baseline_of, primary_of
 from analysis.statistics.common_seeds import Tries, common_tries, worst_filled
 from analysis.statistics.components import Components
 from analysis.statistics.family import Family, family_of
-from analysis.statistics.rank_correlations import RankCorrelation, rank_correlations
 from analysis.statistics.summary import Entry, summarise
 from analysis.statistics.superiority import probability_better
 from analysis.statistics.teacher_trends import Trend, trend
@@ -52,7 +51,6 @@ class Results:
     chances: dict[tuple[str, str], tuple[float, tuple[float, float]]]  # P(a better than b on a new seed), interval
     trends: list[Trend]
     components: list[tuple[str, Components]]
-    correlations: list[RankCorrelation]
     diagnostics: list[str]
     findings: Findings
     arms: list[Arm]  # the searches of protocol=tuned and search
@@ -96,7 +94,7 @@ def compute(
         runs=runs, study_dirs=directories, real_images=_real_images(directories, cells), settings=settings,
         entries=entries, whole=whole, methods=methods_of(cells),
         tries=tries, family=family, chances=_chances(tries, family), trends=trends,
-        components=component_rows(cells), correlations=rank_correlations(cells, generator), diagnostics=diagnostics,
+        components=component_rows(cells), diagnostics=diagnostics,
         findings=findings, arms=arms,
         not_compared=[*sorted(set(unfair.values())), *left_out],
     )  # fmt: skip

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from analysis.records.protocol import protocol_of, protocols_of
-from analysis.records.rows import read_runs
 from storage import create, is_local, read_sealed, sealed
-from trainables.specs import canonical_json
 
 MARKER = "study.marker"
 CONTENT_ID = re.compile(r"[0-9a-f]{16}\Z")  # the names of packs, teachers, students and rows
@@ -55,18 +49,3 @@ def is_claimed(study_dir: Path) -> bool:
     if not marker.is_file():
         raise ValueError(f"{marker} is damaged: it is no file")
     return read_sealed(MARKER, marker) == _FACTS
-
-
-def require_protocol(study_dir: Path, identity: Mapping[str, Any]) -> None:
-    """Raises ValueError where rows of the study were evaluated otherwise than `identity` (of any planned member) says.
-
-    The message names the first key that differs, its value in the rows and the value that was asked for.
-    """
-    wanted = protocol_of(json.loads(canonical_json({key: identity[key] for key in ("data", "evaluation")})))
-    for found in protocols_of(read_runs(study_dir)):
-        for key in sorted({*wanted, *found}):
-            if wanted.get(key) != found.get(key):
-                raise ValueError(
-                    f"{key} must be {found.get(key)} as in the rows of {study_dir}, whose FIDs no others can be"
-                    f" compared with, but got {wanted.get(key)}; give another study_dir"
-                )

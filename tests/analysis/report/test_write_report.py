@@ -97,9 +97,7 @@ def test_json_has_every_number_and_no_nan(report: Report) -> None:
     cell = next(cell for cell in content["cells"] if (cell["method"], cell["teacher"]) == ("out_kd", "large"))
     assert cell["tries"]["fid"][1] is None
     assert cell["tries"]["diverged"] == [False, True, False, False, False]
-    assert {"family", "trends", "components", "rank_correlations", "calibration", "findings", "settings"} <= set(
-        content
-    )
+    assert {"family", "trends", "components", "calibration", "findings", "settings"} <= set(content)
     assert content["reproduce"]["phases"] == {"grid": 56, "search": 12}
 
 

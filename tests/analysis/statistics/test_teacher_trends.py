@@ -8,7 +8,6 @@ from scipy import stats
 
 from analysis.records.cells import group_cells
 from analysis.records.published import published_runs
-from analysis.statistics.rank_correlations import rank_correlations
 from analysis.statistics.teacher_trends import Trend, lack_of_fit, series_of, trend
 
 
@@ -70,16 +69,3 @@ def test_two_sizes_make_no_trend() -> None:
     assert trend(fid, np.array([1.0, 1, 2]), method="m", teachers=list("abc"), axis="x", shared_seeds=True) is None
     unknown = np.array([1.0, 2, np.nan])
     assert trend(fid, unknown, method="m", teachers=list("abc"), axis="x", shared_seeds=True) is None
-
-
-def test_partial_rank_correlation_by_the_textbook_formula() -> None:
-    cells = group_cells(published_runs("table6"))
-    one = next(c for c in rank_correlations(cells, np.random.default_rng(0)) if c.method == "out_kd")
-    series = [cell for cell in cells if cell.method == "out_kd"]
-    fid = np.concatenate([cell.fid for cell in series])
-    gap = np.repeat([cell.capacity_gap for cell in series], 5)
-    teacher = np.repeat([cell.teacher_fid for cell in series], 5)
-    r = [stats.spearmanr(*pair).statistic for pair in ((fid, gap), (fid, teacher), (gap, teacher))]
-    partial = (r[0] - r[1] * r[2]) / np.sqrt((1 - r[1] ** 2) * (1 - r[2] ** 2))
-    assert one.gap == pytest.approx(r[0])
-    assert one.gap_given_teacher_fid == pytest.approx(partial)

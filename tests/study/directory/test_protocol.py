@@ -13,7 +13,8 @@ from tiny_record import make_record
 from analysis.records.rows import write_run
 from study.config.command_line import compose
 from study.config.parse import study_config
-from study.directory.claim import claim, require_protocol
+from study.directory.claim import claim
+from study.directory.protocol import require_protocol
 from study.planning.members import plan_members
 
 OVERRIDES = ["teachers=[unet_16]", "methods=[out_kd]", "seeds=[0]"]

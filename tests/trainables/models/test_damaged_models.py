@@ -114,7 +114,7 @@ def test_a_damaged_teacher_is_named(name: str, damage: Callable[[Path], None], t
 @pytest.mark.parametrize("damage", [flip, cut_off, empty, foreign])
 def test_damaged_reference_features_are_named(damage: Callable[[Path], None], folders: Folders) -> None:
     digest_of(folders)
-    (path,) = folders.reference.iterdir()
+    (path,) = folders.reference.glob("*.safetensors")
     content = path.read_bytes()
     damage(path)
     try:
