@@ -24,7 +24,8 @@ def test_a_reader_that_ends_early_gets_no_traceback() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_what_stops_a_job_is_an_interruption(number: signal.Signals) -> None:
-    command = [sys.executable, "-c", CODE.format(WAIT)]
+    heard = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup
+    command = [sys.executable, "-c", heard + CODE.format(WAIT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
