@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import TYPE_CHECKING
+
 from study.config.command_line import compose, entry_point
+
+if TYPE_CHECKING:
+    from study.config.study import StudyConfig
 
 
 def main(argv: list[str]) -> int:
-    """Makes the teachers that are missing; prints each one's size, FID and folder."""
+    """Makes the teachers that are missing; prints each one's size, FID and folder.
+
+    Exit code 0 done, 1 failed, 130 interrupted.
+    """
     from study.config.parse import study_config
+    from study.execution.ending import ended
+
+    config = study_config(compose("config", argv))
+    return ended(lambda: _make_and_list(config), shlex.join(["python", "-m", "study.teachers", *argv]))
+
+
+def _make_and_list(config: StudyConfig) -> int:
     from study.directory.layout import folders
     from study.directory.lease import lease
     from study.directory.repair import is_damaged, set_aside_damaged
     from study.execution.cluster import connected
+    from study.execution.machine import require_machine
     from study.execution.teachers import make_teachers, missing_teachers
     from study.planning.members import plan_teachers
     from trainables.models.teachers import find_teacher
 
-    config = study_config(compose("config", argv))
+    require_machine(config.cluster.address)
     with lease(config.study_dir):
         missing = missing_teachers(config)
         if missing or is_damaged(config.study_dir):
