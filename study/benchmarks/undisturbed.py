@@ -10,7 +10,7 @@ from analysis.records.rows import curves_dir, read_curve, read_runs, runs_dir
 from study.planning.members import plan_packs, plan_teachers
 
 # What depends on when and how often a member was run, and on what is edited meanwhile.
-_TIMES = {"train_seconds", "eval_seconds", "device_seconds", "steps_per_second", "peak_memory_mb"}
+_TIMES = {"train_seconds", "eval_seconds", "device_seconds", "steps_per_second", "macs_per_second", "peak_memory_mb"}
 _TIMES |= {"started_at", "finished_at", "code_version"}
 
 

@@ -1,7 +1,6 @@
 """The sweep as a user runs it, in miniature, on a real cluster."""
 
 import csv
-import shutil
 import signal
 import subprocess
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_sweep import Sweep, sweep_command
+from tiny_sweep import Sweep, copy_teachers, sweep_command
 
 from analysis.records.rows import finished_run_ids, read_curve, read_runs
 
@@ -71,7 +70,7 @@ def test_second_run_trains_nothing_and_needs_no_cluster(study: Path) -> None:
 def test_an_interrupted_sweep_goes_on_to_the_same_rows(
     study: Path, sweep: Sweep, cluster_address: str, tmp_path: Path
 ) -> None:
-    shutil.copytree(study / "teachers", tmp_path / "teachers")
+    copy_teachers(study, tmp_path)
     command = sweep_command(tmp_path, f"cluster.address={cluster_address}", "pack.max_members=1")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 200
@@ -87,7 +86,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_rows(
 
 
 def test_two_ranks_train_the_same_members(study: Path, sweep: Sweep, tmp_path: Path) -> None:
-    shutil.copytree(study / "teachers", tmp_path / "teachers")
+    copy_teachers(study, tmp_path)
     result = sweep(tmp_path, "cluster.num_workers=2", "teachers=[unet_16]", "methods=[lift_place_feat]")
     assert result.returncode == 0, result.stderr
     found = rows(tmp_path)

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_sweep import copy_teachers
 
 from analysis.records.rows import finished_run_ids, read_runs
 
@@ -38,12 +38,17 @@ TINY = (
 ROW = ("phase", "status", "seed", "steps", "fid", "weights_digest", "member")
 
 
+def output_of(study_dir: Path) -> Path:
+    """Beside the study: a folder that holds anything else is refused."""
+    return study_dir.with_suffix(".txt")
+
+
 @contextmanager
 def started(study_dir: Path) -> Iterator[subprocess.Popen[str]]:
     """The sweep in a process group of its own, which is killed at the end if it still runs."""
     command = [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", *TINY]
     with (
-        (study_dir / "output.txt").open("w") as output,
+        output_of(study_dir).open("w") as output,
         subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
         ) as process,
@@ -58,7 +63,7 @@ def started(study_dir: Path) -> Iterator[subprocess.Popen[str]]:
 def run(study_dir: Path) -> str:
     with started(study_dir) as process:
         process.wait(timeout=300)
-    output = (study_dir / "output.txt").read_text()
+    output = output_of(study_dir).read_text()
     assert process.returncode == 0, output
     return output
 
@@ -104,7 +109,7 @@ def kill_between(study_dir: Path, num_rows: int) -> None:
         deadline = time.monotonic() + 200
         while len(finished_run_ids(study_dir)) < target and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert process.poll() is None, (study_dir / "output.txt").read_text()
+        assert process.poll() is None, output_of(study_dir).read_text()
     deadline = time.monotonic() + 30
     while processes_of(study_dir) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -126,11 +131,12 @@ def processes_of(study_dir: Path) -> list[str]:
 def test_killed_three_times_it_ends_with_the_same_suggestions_budget_and_rows(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(undisturbed / "teachers", tmp_path / "teachers")
+    study_dir = tmp_path / "study"
+    copy_teachers(undisturbed, study_dir)
     chance = random.Random(os.getpid())
     for _ in range(3):
-        kill_between(tmp_path, chance.randint(1, 5))
-    assert 3 <= len(finished_run_ids(tmp_path)) < len(rows(undisturbed))
-    run(tmp_path)
-    assert rows(tmp_path) == rows(undisturbed)
-    assert ledgers(tmp_path) == ledgers(undisturbed)
+        kill_between(study_dir, chance.randint(1, 5))
+    assert 3 <= len(finished_run_ids(study_dir)) < len(rows(undisturbed))
+    run(study_dir)
+    assert rows(study_dir) == rows(undisturbed)
+    assert ledgers(study_dir) == ledgers(undisturbed)
