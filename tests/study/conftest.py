@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,21 @@ def cluster_address(cluster_dir: Path, dashboard_url: str, bucket: str) -> Itera
     command += [f"--dashboard-port={dashboard_url.rpartition(':')[2]}", f"--temp-dir={cluster_dir}"]
     command += [f"--ray-client-server-port={_free_port()}"]  # Ray's own default may be another cluster's
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        _wait_for(port, head)
         yield f"127.0.0.1:{port}"
         head.terminate()
         head.wait(timeout=60)
+
+
+def _wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
+    """Until the cluster listens: a sweep asks once, and beside other load a cluster starts more slowly than a sweep."""
+    deadline = time.monotonic() + 120
+    while head.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no cluster listens on port {port}")
 
 
 @pytest.fixture(scope="session")

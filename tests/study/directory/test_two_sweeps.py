@@ -62,14 +62,15 @@ def test_what_was_damaged_is_named_set_aside_and_made_again(study: Path, sweep: 
     train_ids = {row["run_id"]: row["train_id"] for row in read_runs(study_dir).to_pylist()}
     row, curve = (study_dir / "records" / kind for kind in ("runs", "curves"))
     (teacher,) = (study_dir / "teachers").iterdir()
-    (reference,) = (study_dir / "reference").iterdir()
+    references = sorted((study_dir / "reference").iterdir())
+    assert [path.suffix for path in references] == [".json", ".png", ".safetensors"]
     files = [
         row / f"{first}.parquet",
         study_dir / "students" / train_ids[first] / "unet" / "config.json",  # beside its row: or nobody would read it
         curve / f"{second}.parquet",
         study_dir / "samples" / f"{third}.png",
         teacher / "unet" / "diffusion_pytorch_model.safetensors",
-        reference,
+        *references,
         study_dir / "study.yaml",
     ]
     for path in files:
