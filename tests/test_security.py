@@ -173,6 +173,7 @@ def test_names_in_records_write_nowhere_else(tmp_path: Path) -> None:
         row = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
         del row["schema_version"]
         row |= {"run_id": f"{seed:016x}", "status": "ok", "phase": "grid", "seed": seed, "fid": 30.0 + seed}
+        row["member"] = json.dumps({"method": "../../../climb", "teacher": "../../../climb", "seed": seed})
         write_run(study_dir, row | {"teacher": "../../../climb", "teacher_params": 5, "capacity_gap": 5.0})
     write_report([study_dir], study_dir / "report")
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and study_dir not in path.parents]
