@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import COLOURS, new_figure
+from analysis.figures.style import COLOURS, label_decades, new_figure
 from analysis.statistics.family import Hypothesis
 
 MAX_ROWS = 40
@@ -33,13 +33,12 @@ def forest_figure(hypotheses: Sequence[Hypothesis], kind: str) -> Figure | None:
         _row(axes, place, one, (low, high))
     if ratio:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+        label_decades(axes.xaxis)
     axes.axvline(1.0 if ratio else 0.0, color="#888888", linewidth=1)
     axes.set_xlim(low, high)
     axes.set_yticks(range(len(rows)), [f"{one.a} − {one.b}" if not ratio else f"{one.a} / {one.b}" for one in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(_LABELS[kind])
+    axes.set_xlabel(_LABELS[kind], loc="right")  # room to the left, below the names of the methods
     axes.grid(axis="y", visible=False)
     return figure
 

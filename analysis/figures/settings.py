@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures.style import method_style, new_figure, shared_legend
+from analysis.figures.style import label_decades, method_style, new_figure, shared_legend
 from analysis.statistics.summary import mean, std
 
 MAX_POINTS = 1000  # a method; beyond this, single tries are left out of the picture
@@ -43,6 +43,8 @@ def settings_figure(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> F
             axes.xaxis.set_major_locator(FixedLocator(sizes))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticklabels([f"{size}" for size in sizes])
+        else:
+            label_decades(axes.xaxis)
     shared_legend(figure)
     return figure
 

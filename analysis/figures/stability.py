@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures.style import REFERENCE, method_style, new_figure
+from analysis.figures.style import REFERENCE, label_decades, method_style, new_figure
 from analysis.records.cells import NO_TEACHER, methods_of
 from analysis.results.text import count_text, number
 from analysis.statistics.summary import Entry
@@ -122,8 +122,7 @@ def _value_axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
         known = values[np.isfinite(values)]
         if len(known) > 1 and known.min() > 0 and known.max() / known.min() > 8:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(FuncFormatter(_minor_label))
+            label_decades(axes.yaxis)
     top.set_ylabel("FID, mean ± std and every try")
     bottom.set_ylabel("std of FID, 95% interval")
     handles, labels = top.get_legend_handles_labels()
@@ -134,11 +133,6 @@ def _value_axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
 def _finite(values: Sequence[float] | Sequence[tuple[float, float]]) -> np.ndarray:
     found = np.array(values, dtype=np.float64)
     return np.where(np.isfinite(found), found, np.nan)
-
-
-def _minor_label(value: float, _: int) -> str:
-    """Labels 2 and 5 of every decade only, so that they stay apart."""
-    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def _apart(sizes: Sequence[float]) -> list[float]:

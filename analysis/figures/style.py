@@ -12,8 +12,10 @@ from xml.sax.saxutils import escape
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito's palette (2008), told apart with every common colour blindness; markers tell them apart in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
@@ -99,3 +101,9 @@ def shared_legend(figure: Figure) -> None:
         handles, names = axes.get_legend_handles_labels()
         labels.update(zip(names, handles, strict=True))
     figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=2)
+
+
+def label_decades(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis: decades, and 2 and 5 of each, which stay apart."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))

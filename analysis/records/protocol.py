@@ -39,14 +39,15 @@ def protocols_of(runs: pa.Table) -> list[dict[str, Any]]:
 def choose_rows(runs: pa.Table, where: Mapping[str, Any]) -> pa.Table:
     """The rows whose columns, or dotted keys of `member` such as evaluation.noise_seed, have the values of `where`.
 
-    A key that a member lacks counts as null. Raises ValueError for a key that no row has.
+    A list stands for any of its values. A key that a member lacks counts as null. Raises ValueError for a key that no
+    row has.
     """
     wanted = dict(flat(where))
     columns = {key: value for key, value in wanted.items() if key in RUN_SCHEMA.names}
     for key, value in columns.items():
         column = runs.column(key)
         runs = runs.filter(
-            pc.is_null(column) if value is None else pa.array([one == value for one in column.to_pylist()])
+            pc.is_null(column) if value is None else pa.array([_fits(one, value) for one in column.to_pylist()])
         )
     others = {key: value for key, value in wanted.items() if key not in columns}
     if not others or not len(runs):
@@ -57,4 +58,8 @@ def choose_rows(runs: pa.Table, where: Mapping[str, Any]) -> pa.Table:
         if key not in allowed:
             raise ValueError(f"where must name columns of the rows or keys of a member but got {key!r}; "
                              f"allowed: {', '.join(sorted({*RUN_SCHEMA.names, *allowed}))}")  # fmt: skip
-    return runs.filter(pa.array([all(one.get(key) == value for key, value in others.items()) for one in members]))
+    return runs.filter(pa.array([all(_fits(one.get(key), value) for key, value in others.items()) for one in members]))
+
+
+def _fits(actual: Any, wanted: Any) -> bool:
+    return bool(actual == wanted or (isinstance(wanted, list) and actual in wanted))

@@ -98,6 +98,8 @@ def test_rows_of_two_protocols_are_refused_and_can_be_chosen() -> None:
     chosen = choose_rows(table(rows), {"evaluation": {"noise_seed": 7}})
     assert chosen.column("seed").to_pylist() == [7]
     assert choose_rows(table(rows), {"seed": 0, "evaluation.noise_seed": 0}).column("seed").to_pylist() == [0]
+    assert choose_rows(table(rows), {"seed": [7, 8]}).column("seed").to_pylist() == [7]
+    assert choose_rows(table(rows), {"evaluation.noise_seed": [0, 7]}).column("seed").to_pylist() == [0, 7]
     with pytest.raises(ValueError, match="where must name columns of the rows or keys of a member but got 'noise'"):
         choose_rows(table(rows), {"noise": 1})
 
