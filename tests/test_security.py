@@ -167,7 +167,7 @@ def test_names_in_records_write_nowhere_else(tmp_path: Path) -> None:
     from analysis.records.rows import RUN_SCHEMA, write_run
     from analysis.report.write import write_report
 
-    kinds = {"string": "../../../climb", "int32": 1, "int64": 1, "double": 1.0}
+    kinds = {"string": "../../../climb", "int32": 1, "int64": 1, "double": 1.0, "bool": False}
     study_dir = tmp_path / "a" / "b" / "study"
     for seed in range(2):
         row = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}

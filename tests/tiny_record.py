@@ -4,7 +4,7 @@ from typing import Any
 
 from analysis.records.rows import RUN_SCHEMA
 
-_KINDS = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
+_KINDS = {"string": "text", "int32": 1, "int64": 1, "double": 1.0, "bool": False}
 
 
 def make_record(run_id: str = "0123456789abcdef") -> dict[str, Any]:

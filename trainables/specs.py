@@ -23,6 +23,7 @@ from trainables.protocol import EvaluationSpec
 OPTIMISERS = ("adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "float64")
+MATMULS = ("float32",)
 DIFFUSION_LOSSES = ("matching", "none")
 INPUTS = ("real", "random_conditioning", "data_free")
 
@@ -75,6 +76,7 @@ class TrainSpec:
     ema_decay: float = 0.9999
     ema_warmup: bool = True  # the decay grows to ema_decay from 0.1 on
     precision: str = "float32"
+    matmul: str = "float32"  # of matrix products and convolutions, teacher and student
     timesteps: str = "antithetic"
     min_lr: float = 0.0  # where the cosine ends
     condition_dropout: float = 0.0  # the part of the images that lose their condition, for guidance
@@ -102,6 +104,7 @@ class TrainSpec:
             ("optimiser", OPTIMISERS),
             ("lr_schedule", LR_SCHEDULES),
             ("precision", PRECISIONS),
+            ("matmul", MATMULS),
             ("timesteps", tuple(TIMESTEPS)),
             ("inputs", INPUTS),
             ("diffusion_loss", DIFFUSION_LOSSES),

@@ -32,7 +32,7 @@ from analysis.records.parquet import (
 )
 from storage import source
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STATUSES = ("ok", "diverged")
 PHASES = ("grid", "search", "confirm")
 _RUN_ID = re.compile(r"[0-9a-f]{16}\Z")
@@ -63,7 +63,9 @@ RUN_SCHEMA = pa.schema(
         *_fields(pa.int64(), "seed steps batch_size", required=True),
         *_fields(pa.string(), "optimiser", required=True),
         *_fields(pa.float64(), "lr ema_decay", required=True),
-        *_fields(pa.string(), "precision", required=True),  # arithmetic, e.g. float32; the metric is precision_
+        *_fields(
+            pa.string(), "precision matmul", required=True
+        ),  # of weights, of matrix products; the metric is precision_
         *_fields(pa.float64(), "fid is_mean precision_ recall kid"),  # means over the noise seeds
         *_fields(pa.list_(pa.float64()), "fid_by_noise_seed"),  # in the order of evaluation.noise_seeds
         *_fields(pa.int64(), "num_images", required=True),
@@ -76,6 +78,7 @@ RUN_SCHEMA = pa.schema(
         *_fields(pa.float64(), "steps_per_second macs_per_second peak_memory_mb"),  # MACs: of the whole pack
         *_fields(pa.string(), "weights_digest"),  # sha256 of the EMA student's tensors
         *_fields(pa.int32(), "world_size", required=True),
+        *_fields(pa.bool_(), "fused", required=True),  # trained as one program with its pack, which changes bits
         *_fields(pa.string(), "device torch ray diffusers code_version"),
         *_fields(pa.timestamp("us", tz="UTC"), "started_at finished_at"),
     ]

@@ -74,6 +74,7 @@ class RecordSink:
             "peak_memory_mb": result.peak_memory_mb,
             "weights_digest": result.trained.digest,
             "world_size": result.world_size,
+            "fused": result.fused,
             "device": result.device,
             "torch": torch.__version__,
             "ray": ray.__version__,
@@ -131,7 +132,10 @@ def _identity(member: Member) -> dict[str, Any]:
         },
         **{key: getattr(method, key) for key in ("lambda_diff", "lambda_out", "lambda_feat")},
         "seed": member.seed,
-        **{key: getattr(train, key) for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision")},
+        **{
+            key: getattr(train, key)
+            for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision", "matmul")
+        },
         **{key: getattr(evaluation, key) for key in ("num_images", "sampler", "sampler_steps", "feature_extractor")},
         "reference_split": evaluation.reference_name,
     }

@@ -37,7 +37,7 @@ def make_row(method: str, teacher: str | None, seed: int, fid: float | None, **c
         "reduction": None if teacher is None else "sum", "lambda_diff": 1.0,
         "lambda_out": None if teacher is None else 1.0,
         "lambda_feat": 1e-6 if "feat" in method else None, "seed": seed, "steps": 500, "batch_size": 32,
-        "optimiser": "adam", "lr": 2e-3, "ema_decay": 0.99, "precision": "float32", "fid": fid, "num_images": 512,
+        "optimiser": "adam", "lr": 2e-3, "ema_decay": 0.99, "precision": "float32", "matmul": "float32", "fused": False, "fid": fid, "num_images": 512,
         "sampler": "ddim", "sampler_steps": 25, "feature_extractor": "digits_cnn_v1", "reference_split": "test",
         "student_teacher_distance": None if teacher is None or fid is None else fid / 1000,
         "device_seconds": 10.0 + seed,
@@ -60,7 +60,9 @@ def _member(row: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         "teacher": row["teacher_id"],
         "student": {"model_class": row["student"]},
         "method": {"name": row["method"], **{key: row[key] for key in (*names, *weights)}},
-        "train": {key: row[key] for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision")},
+        "train": {
+            key: row[key] for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision", "matmul")
+        },
         "evaluation": {key: row[key] for key in ("num_images", "sampler", "sampler_steps", "feature_extractor")},
     }
     for key, value in changes.items():

@@ -27,7 +27,7 @@ OVERRIDES = ("teachers=[unet_16]", "methods=[out_kd]", "seeds=[0,1]", "train.ste
 
 
 def row(run_id: str) -> dict[str, Any]:
-    kinds = {"string": "text", "int32": 1, "int64": 200, "double": 1.0}
+    kinds = {"string": "text", "int32": 1, "int64": 200, "double": 1.0, "bool": False}
     found = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
     del found["schema_version"]
     found |= {"run_id": run_id, "status": "ok", "phase": "grid", "method": "out_kd", "teacher": "unet_16"}

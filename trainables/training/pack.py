@@ -46,6 +46,7 @@ class MemberResult:
     peak_memory_mb: float
     world_size: int
     device: str
+    fused: bool = False  # trained as one program with its pack
 
 
 class Sink(Protocol):

@@ -138,10 +138,10 @@ def test_a_curve_of_another_member_is_named(tmp_path: Path) -> None:
 def test_a_newer_version_is_refused_by_name_and_is_not_damage(tmp_path: Path) -> None:
     path, _ = write_one(tmp_path)
     table = read_table_of(path)
-    newer = table.set_column(0, RUN_SCHEMA.field("schema_version"), pa.array([3], pa.int32()))
+    newer = table.set_column(0, RUN_SCHEMA.field("schema_version"), pa.array([4], pa.int32()))
     resign(path, newer.append_column("new", pa.array(["x"])))
     for read in (read_runs, check_records):
-        with pytest.raises(ValueError, match=r"is of schema version 3; this program reads version 2") as refused:
+        with pytest.raises(ValueError, match=r"is of schema version 4; this program reads version 3") as refused:
             read(tmp_path)
         assert not isinstance(refused.value, DamagedError)
 
@@ -173,14 +173,14 @@ def test_rows_of_version_1_are_refused_with_what_to_do(tmp_path: Path) -> None:
     old = table.set_column(0, RUN_SCHEMA.field("schema_version"), pa.array([1], pa.int32()))
     resign(path, old.drop_columns(["teacher_seed", "fid_by_noise_seed", "macs_per_second"]))
     with pytest.raises(
-        ValueError, match=r"schema version 1; this program reads version 2: run the sweep again in a new"
+        ValueError, match=r"schema version 1; this program reads version 3: run the sweep again in a new"
     ):
         read_runs(tmp_path)
 
 
 def many_rows(num: int, text: str) -> pa.Table:
     """One row `num` times: a few KB in a file, whatever its texts."""
-    row = {"schema_version": 2, **make_row("out_kd", "small", 0, 31.5), "device": text}
+    row = {"schema_version": 3, **make_row("out_kd", "small", 0, 31.5), "device": text}
     return pa.Table.from_pylist([row], schema=RUN_SCHEMA).take(np.zeros(num, dtype=np.int64))
 
 

@@ -98,10 +98,10 @@ def test_protocol_search_is_one_method_without_confirm_seeds(tmp_path: Path) -> 
 def test_seeds_that_the_records_know_from_the_other_phase_are_refused(tmp_path: Path, phase: str, seed: int) -> None:
     config = tuned_config(tmp_path)
     check_fresh(tmp_path, tuning_of(config))
-    row = dict.fromkeys(("student", "method", "data", "sampler", "optimiser", "precision", "member"), "x")
+    row = dict.fromkeys(("student", "method", "data", "sampler", "optimiser", "precision", "matmul", "member"), "x")
     row |= dict.fromkeys(("output", "feature", "feature_extractor", "reference_split", "study", "train_id"), "x")
     row |= dict.fromkeys(("student_params", "student_macs", "steps", "batch_size", "num_images", "sampler_steps"), 1)
     row |= {"run_id": "0" * 16, "phase": phase, "seed": seed, "status": "ok", "lr": 1.0, "ema_decay": 0.9}
-    write_run(tmp_path, {**row, "world_size": 1})
+    write_run(tmp_path, {**row, "world_size": 1, "fused": False})
     with pytest.raises(ValueError, match=rf"must be fresh but seed {seed} was {phase}"):
         check_fresh(tmp_path, tuning_of(config))

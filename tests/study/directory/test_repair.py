@@ -43,7 +43,7 @@ def study_dir(tmp_path: Path) -> Path:
     save_halves(tmp_path / "reference" / "r.json", {"data": "digits"}, features)
     for path in (tmp_path / "reference" / "r.png", tmp_path / "teachers" / TEACHER_ID / "samples.png"):
         save_grid(path, torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8))
-    kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0}
+    kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0, "bool": False}
     row: dict[str, Any] = {field.name: kinds[str(field.type)] for field in RUN_SCHEMA if not field.nullable}
     del row["schema_version"]
     row |= {"run_id": RUN_ID, "train_id": TRAIN_ID, "status": "ok", "phase": "grid"}
