@@ -22,8 +22,9 @@ WITH_TRIES = ("table6",)
 _TABLE6 = {
     "study": "table6", "phase": "grid", "status": "ok", "data": "celeba_64", "student": "diff_pruning_90",
     "steps": 500_000, "batch_size": 96, "optimiser": "adam", "lr": 2e-4, "ema_decay": 0.9999, "precision": "unknown",
-    "matmul": "unknown", "fused": False, "num_images": 50_000, "sampler": "ddim", "sampler_steps": 100, "feature_extractor": "inception",
-    "reference_split": "train", "world_size": 1, "reduction": "sum", "lambda_diff": 1.0, "lambda_out": 1.0,
+    "matmul": "unknown", "fused": False, "num_images": 50_000, "sampler": "ddim", "sampler_steps": 100,
+    "feature_extractor": "inception", "reference_split": "train", "world_size": 1,
+    "reduction": "sum", "lambda_diff": 1.0, "lambda_out": 1.0,
 }  # fmt: skip
 
 

@@ -63,9 +63,7 @@ RUN_SCHEMA = pa.schema(
         *_fields(pa.int64(), "seed steps batch_size", required=True),
         *_fields(pa.string(), "optimiser", required=True),
         *_fields(pa.float64(), "lr ema_decay", required=True),
-        *_fields(
-            pa.string(), "precision matmul", required=True
-        ),  # of weights, of matrix products; the metric is precision_
+        *_fields(pa.string(), "precision matmul", required=True),  # e.g. float32; the metric is precision_
         *_fields(pa.float64(), "fid is_mean precision_ recall kid"),  # means over the noise seeds
         *_fields(pa.list_(pa.float64()), "fid_by_noise_seed"),  # in the order of evaluation.noise_seeds
         *_fields(pa.int64(), "num_images", required=True),

@@ -37,11 +37,11 @@ def make_row(method: str, teacher: str | None, seed: int, fid: float | None, **c
         "reduction": None if teacher is None else "sum", "lambda_diff": 1.0,
         "lambda_out": None if teacher is None else 1.0,
         "lambda_feat": 1e-6 if "feat" in method else None, "seed": seed, "steps": 500, "batch_size": 32,
-        "optimiser": "adam", "lr": 2e-3, "ema_decay": 0.99, "precision": "float32", "matmul": "float32", "fused": False, "fid": fid, "num_images": 512,
+        "optimiser": "adam", "lr": 2e-3, "ema_decay": 0.99, "precision": "float32", "fid": fid, "num_images": 512,
         "sampler": "ddim", "sampler_steps": 25, "feature_extractor": "digits_cnn_v1", "reference_split": "test",
         "student_teacher_distance": None if teacher is None or fid is None else fid / 1000,
         "device_seconds": 10.0 + seed,
-        "world_size": 1, "device": "cpu", "torch": "2.13.0", "ray": "2.60.0",
+        "matmul": "float32", "fused": False, "world_size": 1, "device": "cpu", "torch": "2.13.0", "ray": "2.60.0",
         "diffusers": "0.42.1", "code_version": "test",
     }  # fmt: skip
     row.update({key: value for key, value in changes.items() if "." not in key})
