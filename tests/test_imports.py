@@ -40,7 +40,10 @@ def sources(package: str) -> list[Path]:
 # that lies in no wing is a wing of its own name.
 FLOORS: dict[str, tuple[set[str], ...]] = {
     "study": (
-        {"__main__", "sweep", "bench", "status", "cancel", "report", "teachers", "latents", "verify"},
+        {
+            *("__main__", "sweep", "bench", "status", "cancel", "report", "teachers", "latents", "verify"),
+            *("check", "init"),
+        },
         {"run", "benchmarks"},
         {"execution"},
         {"watching"},

@@ -22,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from study.directory.claim import MARKER, is_claimed
 
+_ENDING = "Exit codes: 0 done, 1 failed, 2 a bad value (nothing was started), 3 the budget is spent, 130 interrupted."
+
 
 def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
     """The config `study/conf/<config_name>.yaml` under the Hydra overrides in argv.
@@ -152,15 +154,22 @@ def require_study(study_dir: Path) -> None:
         raise ValueError(f"study_dir must hold a study of this program but {study_dir} has no {MARKER}")
 
 
-def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
-    """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2."""
+def entry_point(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2.
+
+    argv: by default those of the process. -h and --help print what the module of main says of itself.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        print(_help(main))
+        sys.exit(0)
     # What stops a job is treated like Ctrl-C, and so is study.cancel where a script's shell had it ignore that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        code = main(sys.argv[1:])
+        code = main(arguments)
         sys.stdout.flush()
         sys.exit(code)
     except ValueError as error:
@@ -171,6 +180,10 @@ def entry_point(main: Callable[[list[str]], int]) -> NoReturn:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says so again at its end
         sys.exit(128 + signal.SIGPIPE)
+
+
+def _help(main: Callable[[list[str]], int]) -> str:
+    return f"{str(sys.modules[main.__module__].__doc__).strip()}\n\n{_ENDING}"
 
 
 def _reader_is_gone() -> bool:
