@@ -16,6 +16,7 @@ from ray.train.torch import get_device
 from trainables.folders import Folders
 from trainables.specs import Member
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.execution import Execution
 from trainables.training.pack import Progress, Sink, run_pack
 from trainables.training.watch import Sight, Watch
 
@@ -31,6 +32,7 @@ class PackJob:
     threads: int  # of torch, in every worker
     checkpoints: Path  # a folder for every pack
     checkpoint_every_steps: int | None
+    execution: Execution
     watch: Callable[[Sight], None]  # what trains, about once a second; called by rank 0
     log: Callable[..., None]  # event, **facts; called by rank 0
 
@@ -53,6 +55,7 @@ def train_worker(config: dict[str, Any]) -> None:
             progress=Progress(partial(job.report, pack_id), job.progress_seconds) if rank == 0 else Progress(),
             checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_every_steps, _tell_ray_train),
             watch=Watch(job.watch) if rank == 0 else None,
+            execution=job.execution,
         )
         if rank == 0:
             job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))

@@ -17,7 +17,7 @@ from study.config.models import make_student_spec, make_teacher_spec, make_teach
 from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
-from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_text
+from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_keys, require_text
 from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
 from trainables.evaluation.references import check_reference
@@ -25,8 +25,10 @@ from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
 from trainables.protocol import EvaluationSpec
 from trainables.specs import TrainSpec
+from trainables.training.execution import Execution
 
 _GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "protocol", "evaluation", "cluster"]
+_OF_PACKS = ("max_members", "checkpoint_every_steps")  # the other keys of `pack` are those of Execution
 
 
 def study_config(cfg: DictConfig) -> StudyConfig:
@@ -47,7 +49,8 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
     if not isinstance(raw["dry_run"], bool):
         raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
-    check_keys("pack", mapping(raw, "pack"), ["max_members", "checkpoint_every_steps"])
+    pack = mapping(raw, "pack")
+    require_keys("pack", pack, _OF_PACKS)
     methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
     assistants = {method.assistant for method in methods if method.assistant}
     first_seed = teacher_seeds(raw)[0]
@@ -65,8 +68,9 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         train=_train(raw, "train"),
         evaluation=evaluation,
         tuning=tuning,
-        max_members=mapping(raw, "pack")["max_members"],
-        checkpoint_every_steps=mapping(raw, "pack")["checkpoint_every_steps"],
+        max_members=pack["max_members"],
+        checkpoint_every_steps=pack["checkpoint_every_steps"],
+        execution=make(Execution, "pack", {key: value for key, value in pack.items() if key not in _OF_PACKS}),
         report=make(ReportSettings, "report", mapping(raw, "report")),
         max_device_hours=raw["max_device_hours"],
         cluster=make(ClusterConfig, "cluster", mapping(raw, "cluster")),

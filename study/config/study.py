@@ -16,6 +16,7 @@ from trainables.losses.methods import Method
 from trainables.process import Process
 from trainables.protocol import EvaluationSpec
 from trainables.specs import StudentSpec, TeacherSpec, TrainSpec
+from trainables.training.execution import Execution
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"(local|auto|[A-Za-z0-9_.\-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})\Z")
@@ -73,6 +74,7 @@ class StudyConfig:
     tuning: TuningConfig | None  # None: protocol=grid
     max_members: int | None  # of a pack; None: as many as its workers' memory holds
     checkpoint_every_steps: int | None  # None: no checkpoints
+    execution: Execution  # how packs and teachers are trained, which changes no result
     report: ReportSettings
     cluster: ClusterConfig
     max_device_hours: float | None = None  # when the records hold as many, nothing more is begun

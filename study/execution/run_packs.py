@@ -69,6 +69,7 @@ def make_launch(
         threads=group.threads,
         checkpoints=checkpoints_dir(config.study_dir),
         checkpoint_every_steps=config.checkpoint_every_steps,
+        execution=config.execution,
         watch=PackMetrics(config.study),
         log=EventLog(logs, "worker"),
     )

@@ -23,6 +23,7 @@ from trainables.models.teachers import find_teacher
 from trainables.protocol import EvaluationSpec
 from trainables.specs import PrunedSpec, StudentSpec, TeacherSpec
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.execution import Execution
 from trainables.training.pack import Progress
 from trainables.training.teachers import make_teacher
 
@@ -126,6 +127,7 @@ def _start(spec: TeacherSpec, config: StudyConfig, others: Sequence[ray.ObjectRe
         *others,
         group=group,
         checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_every_steps),
+        execution=config.execution,
         report=partial(ProgressFiles(root), spec.teacher_id),
         interval=ProgressFiles(root).interval_seconds,
     )
@@ -138,6 +140,7 @@ def _make(
     *_others: None,  # Ray begins when they exist
     group: WorkerGroup,
     checkpoints: Checkpoints,
+    execution: Execution,
     report: Callable[[int], None],
     interval: float,
 ) -> None:
@@ -145,7 +148,15 @@ def _make(
 
     torch.set_num_threads(group.threads)
     progress = Progress(report, interval)
-    make_teacher(spec, evaluation, where, device=group.device, progress=progress, checkpoints=checkpoints)
+    make_teacher(
+        spec,
+        evaluation,
+        where,
+        device=group.device,
+        progress=progress,
+        checkpoints=checkpoints,
+        execution=execution,
+    )
 
 
 def _start_student(student: PrunedSpec, config: StudyConfig, teacher: ray.ObjectRef | None) -> ray.ObjectRef:

@@ -5,6 +5,7 @@ batch per seed stream -> teacher once -> every member's loss -> backward -> clip
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import groupby
 
@@ -12,11 +13,13 @@ import torch
 from torch import nn
 
 from trainables.data import Dataset
+from trainables.data.prefetch import Prefetched
 from trainables.data.streams import Batch, SeedStream, Stream
 from trainables.data.trajectories import TrajectoryStream
 from trainables.families import predict
 from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.failures import blamed_on
 from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
@@ -36,6 +39,7 @@ def train_members(
     judge: Callable[[Sequence[Trainee], int], Mapping[str, float]] = lambda _trainees, _steps: {},
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
+    execution: Execution = BY_DEFAULT,
 ) -> dict[str, float]:
     """Trains the trainees in place over the whole budget; returns each one's share of the wall seconds, by train_id.
 
@@ -48,51 +52,54 @@ def train_members(
     """
     train = trainees[0].member.train
     dtype = getattr(torch, train.precision)
-    streams = _streams(trainees, teacher, data, ranks=ranks, device=device, dtype=dtype)
-    first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
-    if checkpoints is not None:
-        first_step, seconds = checkpoints.restore(trainees, [stream for stream, _ in streams], ranks)
-    log_every = max(1, train.steps // CURVE_POINTS)
-    watch = watch or Watch()
-    watch.begin()
-    for step in range(first_step, train.steps):
-        log = step % log_every == 0 or step == train.steps - 1
-        pending: list[tuple[Trainee, torch.Tensor]] = []
-        for stream, members in streams:
-            active = [trainee for trainee in members if trainee.active]
-            if not active:
-                continue
-            started = time.perf_counter()
-            batch = stream.batch(step).to(device, dtype)
-            with watch.teacher_pass(device):
-                output = _teacher_pass(teacher, batch, active)
-            if output is not None:
-                stream.took(batch, output, step)
-            shared = (time.perf_counter() - started) / len(active)
-            for trainee in active:
-                started = time.perf_counter()
-                wanted = output if trainee.member.method.needs_teacher else None
-                with blamed_on(trainee.member):
-                    check = trainee.backward(batch, wanted, teacher_features, step, log=log)
-                pending.append((trainee, check))
-                seconds[trainee.member.train_id] += shared + time.perf_counter() - started
-        if not pending:
-            break
-        _update(pending, step, ranks, seconds)
-        for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
-            seconds[train_id] += spent
-        progress(step + 1)
-        watch.took_step([trainee for trainee, _ in pending])
+    with ExitStack() as opened:
+        ahead = partial(_ahead, opened, execution.batches_ahead(device), train.steps, device)
+        streams = _streams(trainees, teacher, data, ahead, ranks=ranks, device=device, dtype=dtype)
+        first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
         if checkpoints is not None:
-            checkpoints.save(trainees, [stream for stream, _ in streams], seconds, steps=step + 1, ranks=ranks)
-    watch.look(trainees)
-    return seconds
+            first_step, seconds = checkpoints.restore(trainees, [stream for stream, _ in streams], ranks)
+        log_every = max(1, train.steps // CURVE_POINTS)
+        watch = watch or Watch()
+        watch.begin()
+        for step in range(first_step, train.steps):
+            log = step % log_every == 0 or step == train.steps - 1
+            pending: list[tuple[Trainee, torch.Tensor]] = []
+            for stream, members in streams:
+                active = [trainee for trainee in members if trainee.active]
+                if not active:
+                    continue
+                started = time.perf_counter()
+                batch = stream.batch(step).to(device, dtype)
+                with watch.teacher_pass(device):
+                    output = _teacher_pass(teacher, batch, active)
+                if output is not None:
+                    stream.took(batch, output, step)
+                shared = (time.perf_counter() - started) / len(active)
+                for trainee in active:
+                    started = time.perf_counter()
+                    wanted = output if trainee.member.method.needs_teacher else None
+                    with blamed_on(trainee.member):
+                        check = trainee.backward(batch, wanted, teacher_features, step, log=log)
+                    pending.append((trainee, check))
+                    seconds[trainee.member.train_id] += shared + time.perf_counter() - started
+            if not pending:
+                break
+            _update(pending, step, ranks, seconds)
+            for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
+                seconds[train_id] += spent
+            progress(step + 1)
+            watch.took_step([trainee for trainee, _ in pending])
+            if checkpoints is not None:
+                checkpoints.save(trainees, [stream for stream, _ in streams], seconds, steps=step + 1, ranks=ranks)
+        watch.look(trainees)
+        return seconds
 
 
 def _streams(
     trainees: Sequence[Trainee],
     teacher: nn.Module | None,
     data: Dataset,
+    ahead: Callable[[SeedStream], Stream],
     *,
     ranks: Ranks,
     device: torch.device,
@@ -116,7 +123,7 @@ def _streams(
                 pool_batches=train.pool_batches,
                 num_steps=train.pool_steps,
             )
-        return SeedStream(
+        drawn = SeedStream(
             data,
             process,
             seed=seed,
@@ -126,9 +133,18 @@ def _streams(
             condition_dropout=train.condition_dropout,
             random_conditioning=train.inputs == "random_conditioning",
         )
+        return ahead(drawn)
 
     by_seed = groupby(sorted(trainees, key=_seed), key=_seed)
     return [(stream(seed), list(group)) for seed, group in by_seed]
+
+
+def _ahead(opened: ExitStack, num_batches: int, num_steps: int, device: torch.device, stream: SeedStream) -> Stream:
+    """The stream, or one that draws so many batches ahead until `opened` closes."""
+    if not num_batches:
+        return stream
+    pin = device.type == "cuda"
+    return opened.enter_context(closing(Prefetched(stream, num_steps=num_steps, ahead=num_batches, pin=pin)))
 
 
 def _seed(trainee: Trainee) -> int:

@@ -27,6 +27,7 @@ from trainables.ranks import Ranks
 from trainables.specs import Member
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.early_stopping import Measure, judge
+from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.failures import blamed_on
 from trainables.training.loop import train_members
 from trainables.training.out_of_memory import train_in_parts
@@ -80,6 +81,7 @@ def run_pack(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
+    execution: Execution = BY_DEFAULT,
 ) -> None:
     """Trains the members side by side, evaluates each, and gives every finished one to the sink.
 
@@ -111,6 +113,7 @@ def run_pack(
         measure=partial(_measure_fid, evaluator),
         checkpoints=checkpoints,
         watch=watch,
+        execution=execution,
     )
     if ranks.rank == 0:
         for member in members:
@@ -179,6 +182,7 @@ def train_pack(
     measure: Measure | None = None,
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
+    execution: Execution = BY_DEFAULT,
 ) -> list[TrainedStudent]:
     """Trains all members over the whole budget; one result a member, diverged or not, in the order of the members.
 
@@ -213,6 +217,7 @@ def train_pack(
         checkpoints=checkpoints,
         watch=watch,
         judge=timed_judge,
+        execution=execution,
     )
     batch_size = members[0].train.batch_size // ranks.world_size
     num_passes = watch.num_passes if teacher is not None else 0

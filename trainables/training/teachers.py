@@ -20,6 +20,7 @@ from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
 from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.pack import Progress, train_pack
 
 
@@ -31,6 +32,7 @@ def make_teacher(
     device: str = "cpu",
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
+    execution: Execution = BY_DEFAULT,
 ) -> None:
     """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
 
@@ -52,6 +54,7 @@ def make_teacher(
                 device=torch_device,
                 progress=progress or Progress(),
                 checkpoints=checkpoints,
+                execution=execution,
             )
         size = count_model(model, data_shape(spec.data))
         facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
@@ -75,6 +78,7 @@ def _trained(
     device: torch.device,
     progress: Progress,
     checkpoints: Checkpoints | None,
+    execution: Execution,
 ) -> Any:
     assert spec.seed is not None
     if isinstance(spec.model, PrunedSpec):
@@ -98,6 +102,7 @@ def _trained(
         ranks=Ranks(),
         progress=progress,
         checkpoints=checkpoints,
+        execution=execution,
     )
     if trained.model is None:
         raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")

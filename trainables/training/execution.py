@@ -1,0 +1,29 @@
+"""How a pack is trained: settings that decide time and memory, and change neither members nor what comes of them."""
+
+from dataclasses import dataclass
+
+import torch
+
+from trainables.checks import require_whole
+
+_AHEAD_ON_GPU = 2  # batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """prefetch: batches that a thread draws ahead; None: 2 on a GPU, none on a CPU, which has the work to do itself."""
+
+    prefetch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefetch is not None:
+            require_whole("pack.prefetch", self.prefetch, 0, 100)
+
+    def batches_ahead(self, device: torch.device) -> int:
+        """How many batches are drawn ahead on this device."""
+        if self.prefetch is not None:
+            return self.prefetch
+        return _AHEAD_ON_GPU if device.type == "cuda" else 0
+
+
+BY_DEFAULT = Execution()
