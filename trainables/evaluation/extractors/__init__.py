@@ -1,29 +1,27 @@
 """Feature extractors by the name that a study's configuration and every row of its records give them.
 
-Importing this package registers `digits-cnn-v1` with torch-fidelity. `inception` is torch-fidelity's own
-`inception-v3-compat`. Which layers feed FID, KID, precision and recall, and which the Inception Score, is the
-extractor's own answer: `get_default_feature_layer_for_metric`.
+`digits-cnn-v1` and `mnist-cnn-v1` are shipped; `inception` is torch-fidelity's own `inception-v3-compat`. Which layers
+feed FID, KID, precision and recall, and which the Inception Score, is the extractor's own answer:
+`get_default_feature_layer_for_metric`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from trainables.evaluation.extractors import digits_cnn, inception
+from trainables.evaluation.extractors import digits_cnn, inception, mnist_cnn
+from trainables.evaluation.extractors.shipped_cnn import ShippedCNN
 
-
-def _make_digits_cnn(weights_path: Path | None) -> FeatureExtractorBase:
-    return digits_cnn.DigitsCNN(digits_cnn.NAME, ["64", "logits"], feature_extractor_weights_path=weights_path)
-
-
+SHIPPED = (digits_cnn.VERSION, mnist_cnn.VERSION)
 EXTRACTORS: dict[str, Callable[[Path | None], FeatureExtractorBase]] = {
-    digits_cnn.NAME: _make_digits_cnn,
+    **{version.name: partial(ShippedCNN, version) for version in SHIPPED},
     inception.NAME: inception.make_inception,
 }
 # The side of the images that an extractor reads, where it does not resize them.
-IMAGE_SIDES = {digits_cnn.NAME: digits_cnn.IMAGE_SIZE}
+IMAGE_SIDES = {version.name: version.side for version in SHIPPED}
 
 
 def make_extractor(
