@@ -1,4 +1,4 @@
-"""python -m study.bench [pack|loss|step|trial|evaluate|checkpoint|plan|ddp|chaos|scale|all] [device=|repeats=|out=]
+"""python -m study.bench [pack|loss|step|feed|trial|evaluate|checkpoint|plan|ddp|chaos|scale|all] [device=|repeats=|out=]
 
 Prints a table and plain lines `name value`, and keeps both with the machine and the versions as JSON, by default in
 study/benchmarks/<machine-kind>.json. Needs neither Ray nor Hydra for loss and step, nor for pack on a GPU.
@@ -25,7 +25,7 @@ import trainables.torchvision_ops  # noqa: F401  (before anything imports diffus
 from study.benchmarks.measuring import Options, Result
 from study.execution.cluster import MEMORY
 
-NAMES = ("loss", "step", "pack", "checkpoint", "evaluate", "plan", "trial")
+NAMES = ("loss", "step", "pack", "feed", "checkpoint", "evaluate", "plan", "trial")
 _BY_NAME_ONLY = ("ddp", "chaos", "scale")  # take minutes
 _KEYS = {"device": "cpu", "repeats": "7", "out": str(Path(__file__).parent / "benchmarks")}
 
