@@ -1,4 +1,4 @@
-"""python -m study.bench [pack|loss|step|feed|trial|evaluate|checkpoint|plan|ddp|chaos|scale|all] [device=|repeats=|out=]
+"""python -m study.bench [loss|step|pack|feed|checkpoint|evaluate|plan|trial|ddp|chaos|scale|all] [device=|repeats=|...]
 
 Prints a table and plain lines `name value`, and keeps both with the machine and the versions as JSON, by default in
 study/benchmarks/<machine-kind>.json. Needs neither Ray nor Hydra for loss and step, nor for pack on a GPU.

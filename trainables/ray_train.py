@@ -31,7 +31,7 @@ class PackJob:
     progress_seconds: float  # between two reports
     threads: int  # of torch, in every worker
     checkpoints: Path  # a folder for every pack
-    checkpoint_every_steps: int | None
+    checkpoint_seconds: float | None  # between two; None: there are none
     execution: Execution
     watch: Callable[[Sight], None]  # what trains, about once a second; called by rank 0
     log: Callable[..., None]  # event, **facts; called by rank 0
@@ -53,7 +53,7 @@ def train_worker(config: dict[str, Any]) -> None:
             job.sink,
             device=str(get_device()),
             progress=Progress(partial(job.report, pack_id), job.progress_seconds) if rank == 0 else Progress(),
-            checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_every_steps, _tell_ray_train),
+            checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_seconds, _tell_ray_train),
             watch=Watch(job.watch) if rank == 0 else None,
             execution=job.execution,
         )

@@ -1,7 +1,7 @@
 """How long a training step waits for its batch, drawn in its own thread and ahead of it by another.
 
-The step is a sleep: what a training thread does while a GPU works. Batches, noise and timesteps are those of the paper's
-recipes, of images and latents of noise.
+The step is a sleep: what a training thread does while a GPU works. Batches, noise and timesteps are those of the
+paper's recipes, of images and latents of noise.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ def run(options: Options) -> Result:
     """`feed_wait_ms`: of a step of the CelebA recipe, the median; `feed_wait_ms_p99`; without a thread: `_plain`."""
     num_steps = 20 * options.repeats
     recipes: dict[str, Callable[[], SeedStream]] = {"celeba": _celeba, "sd21": _sd21}
-    rows = [
-        measure(name, make(), ahead, num_steps, options) for name, make in recipes.items() for ahead in (0, AHEAD)
-    ]
+    rows = [measure(name, make(), ahead, num_steps, options) for name, make in recipes.items() for ahead in (0, AHEAD)]
     plain, ours = rows[0], rows[1]
     values = {"feed_wait_ms": ours["wait_ms"], "feed_wait_ms_p99": ours["wait_ms_p99"]}
     return Result(rows, values | {"feed_wait_ms_plain": plain["wait_ms"]})

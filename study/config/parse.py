@@ -28,7 +28,7 @@ from trainables.specs import TrainSpec
 from trainables.training.execution import Execution
 
 _GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "protocol", "evaluation", "cluster"]
-_OF_PACKS = ("max_members", "checkpoint_every_steps")  # the other keys of `pack` are those of Execution
+_OF_PACKS = ("max_members", "checkpoint_every_minutes")  # the other keys of `pack` are those of Execution
 
 
 def study_config(cfg: DictConfig) -> StudyConfig:
@@ -69,7 +69,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         evaluation=evaluation,
         tuning=tuning,
         max_members=pack["max_members"],
-        checkpoint_every_steps=pack["checkpoint_every_steps"],
+        checkpoint_every_minutes=pack["checkpoint_every_minutes"],
         execution=make(Execution, "pack", {key: value for key, value in pack.items() if key not in _OF_PACKS}),
         report=make(ReportSettings, "report", mapping(raw, "report")),
         max_device_hours=raw["max_device_hours"],

@@ -73,7 +73,7 @@ class StudyConfig:
     evaluation: EvaluationSpec
     tuning: TuningConfig | None  # None: protocol=grid
     max_members: int | None  # of a pack; None: as many as its workers' memory holds
-    checkpoint_every_steps: int | None  # None: no checkpoints
+    checkpoint_every_minutes: float | None  # None: no checkpoints; 0: after every step
     execution: Execution  # how packs and teachers are trained, which changes no result
     report: ReportSettings
     cluster: ClusterConfig
@@ -99,8 +99,8 @@ class StudyConfig:
         self._require_first()
         if self.max_members is not None:
             require_whole("pack.max_members", self.max_members, 1)
-        if self.checkpoint_every_steps is not None:
-            require_whole("pack.checkpoint_every_steps", self.checkpoint_every_steps, 1)
+        if self.checkpoint_every_minutes is not None:
+            require_number("pack.checkpoint_every_minutes", self.checkpoint_every_minutes, at_least=0)
         unguided = [method.name for method in self.methods if not method.needs_teacher]
         for key, value in (("inputs", "data_free"), ("diffusion_loss", "none")):
             if getattr(self.train, key) == value and unguided:
@@ -122,6 +122,11 @@ class StudyConfig:
                 f"protocol.early_stopping.steps must be below train.steps ({self.train.steps})"
                 f" but got {stopping.steps[-1]}"
             )
+
+    @property
+    def checkpoint_seconds(self) -> float | None:
+        """Between two checkpoints of a pack or a teacher; None: there are none."""
+        return None if self.checkpoint_every_minutes is None else 60.0 * self.checkpoint_every_minutes
 
     def _require_first(self) -> None:
         if self.teachers_first and self.tuning is not None:

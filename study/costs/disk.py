@@ -57,7 +57,9 @@ def estimate_disk(
         students=num_members * (student + 6 * _BLOCK),
         samples=num_members * (2 * _BLOCK + 64 * pixels + 10 * 8 * pixels),
         records=num_members * 12 * _BLOCK,
-        checkpoints=3 * states if config.checkpoint_every_steps else 0,  # two are kept while one is written
+        checkpoints=3 * states
+        if config.checkpoint_every_minutes is not None
+        else 0,  # two are kept while one is written
         cache=cache_bytes(config.data),
     )
 

@@ -68,7 +68,7 @@ def make_launch(
         progress_seconds=progress.interval_seconds,
         threads=group.threads,
         checkpoints=checkpoints_dir(config.study_dir),
-        checkpoint_every_steps=config.checkpoint_every_steps,
+        checkpoint_seconds=config.checkpoint_seconds,
         execution=config.execution,
         watch=PackMetrics(config.study),
         log=EventLog(logs, "worker"),

@@ -126,7 +126,7 @@ def _start(spec: TeacherSpec, config: StudyConfig, others: Sequence[ray.ObjectRe
         folders(config.study_dir),
         *others,
         group=group,
-        checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_every_steps),
+        checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_seconds),
         execution=config.execution,
         report=partial(ProgressFiles(root), spec.teacher_id),
         interval=ProgressFiles(root).interval_seconds,

@@ -12,7 +12,7 @@ from study.benchmarks.chaos import KINDS, Kill, Outcome, summary
 SHORT = [
     "train.steps=60",
     "teacher_train.steps=20",
-    "pack.checkpoint_every_steps=5",
+    "pack.checkpoint_every_minutes=0",
     "evaluation.num_images=64",
     "evaluation.sampler_steps=5",
     "teachers=[unet_16]",

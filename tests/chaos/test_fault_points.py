@@ -24,7 +24,7 @@ from trainables.models.saved import TrainedStudent, load_student, save_model, sa
 from trainables.process import PIXEL
 from trainables.ranks import Ranks
 from trainables.training import teachers
-from trainables.training.checkpoints import Checkpoints
+from trainables.training.checkpoints import Checkpoints, snapshot
 
 
 def check(write: Callable[[], None], read: Callable[[], Any], old: Any, new: Any, *folders: Path) -> int:
@@ -77,11 +77,12 @@ class Trainee:
 
 
 def test_a_checkpoint(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "pack", 1)
+    checkpoints = Checkpoints(tmp_path / "pack", 0)
     train_id = "t" * 16
 
     def save(steps: int) -> None:
-        checkpoints.save([Trainee(steps)], [], {train_id: float(steps)}, steps=steps, ranks=Ranks())  # type: ignore[list-item]
+        state = snapshot([Trainee(steps)], [], {train_id: float(steps)}, steps=steps, ranks=Ranks())  # type: ignore[list-item]
+        checkpoints.keep(state)
 
     def read() -> tuple[int, float, float, Any]:
         trainee = Trainee()

@@ -16,8 +16,13 @@ from analysis.records.rows import finished_run_ids, read_runs
 from storage import filesystem, location, name_in_store, new_file
 
 pytestmark = pytest.mark.full
-# Four members, each a pack of its own that keeps its state every few steps.
-SMALL = ("teachers=[unet_16]", "methods=[diffusion_only,out_kd]", "pack.max_members=1", "pack.checkpoint_every_steps=5")
+# Four members, each a pack of its own that keeps its state after every step.
+SMALL = (
+    "teachers=[unet_16]",
+    "methods=[diffusion_only,out_kd]",
+    "pack.max_members=1",
+    "pack.checkpoint_every_minutes=0",
+)
 
 
 def identities(study_dir: Path) -> dict[str, Any]:

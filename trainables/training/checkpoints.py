@@ -41,35 +41,30 @@ _NUM_KEPT = 2
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A pack's training state after `steps` steps, in host memory, apart from what goes on changing."""
+
+    steps: int
+    tensors: Mapping[str, torch.Tensor]
+    members: str  # JSON: steps taken, where; curve, seconds and marks of every member
+
+
+@dataclass(frozen=True)
 class Checkpoints:
-    """Where a pack keeps its training state, and after how many steps each (None: never).
+    """Where a pack keeps its training state, and after how many seconds each (None: never; 0: after every step).
 
     written(checkpoint, steps) is called in every rank after rank 0 wrote one.
     """
 
     folder: Path
-    every_steps: int | None
+    every_seconds: float | None
     written: Callable[[Path, int], None] = lambda _checkpoint, _steps: None
 
-    def save(
-        self,
-        trainees: Sequence[Trainee],
-        streams: Sequence[Stream],
-        seconds: Mapping[str, float],
-        *,
-        steps: int,
-        ranks: Ranks,
-    ) -> None:
-        """Writes the state after `steps` steps where it is time to, and removes all but the two newest."""
-        if self.every_steps is None or steps % self.every_steps or steps == trainees[0].member.train.steps:
-            return
-        checkpoint = _path(self.folder, steps)
-        if ranks.rank == 0:
-            facts = {"steps": steps, **_conditions(trainees, ranks)}
-            _write(checkpoint, trainees, _stream_tensors(streams), seconds, facts)
-            for old in _newest_first(self.folder)[_NUM_KEPT:]:
-                remove_folder(old)
-        self.written(checkpoint, steps)
+    def keep(self, snapshot: Snapshot) -> None:
+        """Writes the state, and removes all but the two newest."""
+        _write(checkpoint_path(self.folder, snapshot.steps), snapshot)
+        for old in _newest_first(self.folder)[_NUM_KEPT:]:
+            remove_folder(old)
 
     def restore(
         self, trainees: Sequence[Trainee], streams: Sequence[Stream], ranks: Ranks
@@ -92,7 +87,7 @@ class Checkpoints:
         steps = ranks.from_first(steps, trainees[0].device)
         if steps == 0:
             return 0, {trainee.member.train_id: 0.0 for trainee in trainees}
-        return steps, _load(_path(self.folder, steps), trainees, streams)
+        return steps, _load(checkpoint_path(self.folder, steps), trainees, streams)
 
     def remove(self) -> None:
         remove_folder(self.folder)
@@ -105,6 +100,26 @@ class Checkpoints:
     def note_most_members(self, most: int) -> None:
         with new_file(self.folder / _MOST_MEMBERS) as file:
             file.write(json.dumps(most).encode())
+
+
+def snapshot(
+    trainees: Sequence[Trainee],
+    streams: Sequence[Stream],
+    seconds: Mapping[str, float],
+    *,
+    steps: int,
+    ranks: Ranks,
+) -> Snapshot:
+    """The state after `steps` steps. seconds: that each trainee has used, by train_id."""
+    tensors = _stream_tensors(streams)
+    members: dict[str, dict[str, Any]] = {}
+    for trainee in trainees:
+        train_id = trainee.member.train_id
+        tensors |= {f"{train_id}/{name}": tensor for name, tensor in trainee.tensors().items()}
+        members[train_id] = {"run_id": trainee.member.run_id, "seconds": seconds[train_id], **trainee.marks()}
+    facts = {"steps": steps, **_conditions(trainees, ranks), "members": members}
+    copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    return Snapshot(steps, copies, json.dumps(facts))
 
 
 def is_complete(checkpoint: Path) -> bool:
@@ -143,26 +158,10 @@ def _stream_tensors(streams: Sequence[Stream]) -> dict[str, torch.Tensor]:
     return {f"stream-{stream.seed}/{name}": tensor for stream in streams for name, tensor in stream.tensors().items()}
 
 
-def _write(
-    checkpoint: Path,
-    trainees: Sequence[Trainee],
-    of_streams: Mapping[str, torch.Tensor],
-    seconds: Mapping[str, float],
-    facts: Mapping[str, Any],
-) -> None:
-    tensors = dict(of_streams)
-    members: dict[str, dict[str, Any]] = {}
-    for trainee in trainees:
-        train_id = trainee.member.train_id
-        tensors |= {f"{train_id}/{name}": tensor for name, tensor in trainee.tensors().items()}
-        members[train_id] = {
-            "run_id": trainee.member.run_id,
-            "seconds": seconds[train_id],
-            **trainee.marks(),
-        }
+def _write(checkpoint: Path, snapshot: Snapshot) -> None:
     with new_folder(checkpoint, COMPLETE) as folder:
-        safetensors.torch.save_file(tensors, folder / _TENSORS)
-        (folder / _MEMBERS).write_text(json.dumps({**facts, "members": members}))
+        safetensors.torch.save_file(dict(snapshot.tensors), folder / _TENSORS)
+        (folder / _MEMBERS).write_text(snapshot.members)
         (folder / COMPLETE).write_bytes(sealed(checkpoint.name, {"files": digests(folder)}))
 
 
@@ -194,7 +193,7 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def _path(folder: Path, steps: int) -> Path:
+def checkpoint_path(folder: Path, steps: int) -> Path:
     return folder / f"step-{steps:08d}"
 
 

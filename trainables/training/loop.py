@@ -21,6 +21,7 @@ from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.failures import blamed_on
+from trainables.training.saving import Saving
 from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
 
@@ -56,8 +57,11 @@ def train_members(
         ahead = partial(_ahead, opened, execution.batches_ahead(device), train.steps, device)
         streams = _streams(trainees, teacher, data, ahead, ranks=ranks, device=device, dtype=dtype)
         first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
+        saving: Saving | None = None
         if checkpoints is not None:
-            first_step, seconds = checkpoints.restore(trainees, [stream for stream, _ in streams], ranks)
+            drawn = [stream for stream, _ in streams]
+            first_step, seconds = checkpoints.restore(trainees, drawn, ranks)
+            saving = opened.enter_context(Saving(checkpoints, trainees, drawn, ranks, first_step))
         log_every = max(1, train.steps // CURVE_POINTS)
         watch = watch or Watch()
         watch.begin()
@@ -89,8 +93,10 @@ def train_members(
                 seconds[train_id] += spent
             progress(step + 1)
             watch.took_step([trainee for trainee, _ in pending])
-            if checkpoints is not None:
-                checkpoints.save(trainees, [stream for stream, _ in streams], seconds, steps=step + 1, ranks=ranks)
+            if saving is not None and step + 1 < train.steps:
+                saving.after(step + 1, seconds)
+        if saving is not None:
+            saving.finish()
         watch.look(trainees)
         return seconds
 

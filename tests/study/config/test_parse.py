@@ -89,7 +89,7 @@ BAD += [
     ("~seeds", "seeds"),
     ("~pack", "pack"),
     ("pack.max_members=1.5", "pack.max_members"),
-    ("pack.checkpoint_every_steps=0", "pack.checkpoint_every_steps"),
+    ("pack.checkpoint_every_minutes=-1", "pack.checkpoint_every_minutes"),
     ("report.collapse_fid=nan", "report.collapse_fid"),
     ("report.collapse_fid=abc", "report.collapse_fid"),
     ("seeds=[]", "seeds"),

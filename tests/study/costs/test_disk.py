@@ -149,7 +149,7 @@ def test_the_need_grows_with_the_plan_and_what_is_kept_of_a_pack(tmp_path: Path)
         assert getattr(many, kind) == 2 * getattr(few, kind)
     assert few.teachers == 0 < need(missing=config.teachers).teachers
     assert need(1).checkpoints < need(2).checkpoints
-    assert need(0).checkpoints == need(checkpoint_every_steps=None).checkpoints == 0
+    assert need(0).checkpoints == need(checkpoint_every_minutes=None).checkpoints == 0
     assert need(train=replace(config.train, precision="float64")).students > 1.5 * need().students
     require_disk(tmp_path, need())
 

@@ -12,7 +12,7 @@ from analysis.records.rows import write_run
 from study.directory.layout import checkpoints_dir, ray_dir
 from study.directory.repair import remove_orphans
 from trainables.ranks import Ranks
-from trainables.training.checkpoints import Checkpoints
+from trainables.training.checkpoints import Checkpoints, snapshot
 
 
 def keep_state(study_dir: Path, pack_id: str, *run_ids: str) -> Path:
@@ -27,7 +27,7 @@ def keep_state(study_dir: Path, pack_id: str, *run_ids: str) -> Path:
         for run_id in run_ids
     ]
     folder = checkpoints_dir(study_dir) / pack_id
-    Checkpoints(folder, 1).save(trainees, [], dict.fromkeys(run_ids, 0.0), steps=1, ranks=Ranks())
+    Checkpoints(folder, 0).keep(snapshot(trainees, [], dict.fromkeys(run_ids, 0.0), steps=1, ranks=Ranks()))
     return folder
 
 

@@ -14,7 +14,7 @@ from study.benchmarks.undisturbed import difference, run_undisturbed
 
 PROGRAM = Path(__file__).parents[1] / "lose_a_node.py"
 NUM_MEMBERS = 2 * 2 * 2 + 2
-STUDY = (*TINY, "train.steps=60", "pack.max_members=2", "pack.checkpoint_every_steps=10")
+STUDY = (*TINY, "train.steps=60", "pack.max_members=2", "pack.checkpoint_every_minutes=0")
 
 
 @pytest.mark.full

@@ -93,7 +93,7 @@ def test_a_finished_study_and_rows_of_other_plans(tmp_path: Path) -> None:
 
 
 def test_beside_a_sweep(tmp_path: Path) -> None:
-    planned = make_study(tmp_path, *GRID, "pack.checkpoint_every_steps=50")
+    planned = make_study(tmp_path, *GRID)
     finish(tmp_path, planned[0])
     log = EventLog(log_dir(tmp_path), "worker")
     ProgressFiles(checkpoints_dir(tmp_path))("0" * 16, 100, [planned[3].run_id])  # of an earlier sweep

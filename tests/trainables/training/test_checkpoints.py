@@ -40,6 +40,7 @@ KINDS = (
     STOPPED,
     MEASURED,
 )
+EVERY_STEP = 0.0  # seconds between two checkpoints
 
 
 class Killed(BaseException):
@@ -73,8 +74,8 @@ def train(
     return {outcome.train_id: outcome for outcome in outcomes}, steps
 
 
-def interrupted(members: Sequence[Member], folder: Path, *, every: int = 1, killed_at: int = 3) -> Checkpoints:
-    checkpoints = Checkpoints(folder, every)
+def interrupted(members: Sequence[Member], folder: Path, *, killed_at: int = 3) -> Checkpoints:
+    checkpoints = Checkpoints(folder, EVERY_STEP)
     with pytest.raises(Killed):
         train(members, checkpoints, killed_at=killed_at)
     return checkpoints
@@ -131,7 +132,7 @@ def test_only_the_members_that_are_left_go_on(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_lacks_a_member_is_of_no_use_and_removed(tmp_path: Path) -> None:
     checkpoints = interrupted(PAIR[:1], tmp_path / "pack")
-    outcomes, steps = train(PAIR, replace(checkpoints, every_steps=100))
+    outcomes, steps = train(PAIR, replace(checkpoints, every_seconds=1000.0))
     assert steps == [1, 2, 3, 4]
     assert_same(outcomes, undisturbed())
     assert not list((tmp_path / "pack").iterdir())
@@ -150,7 +151,7 @@ def test_a_checkpoint_of_other_conditions_is_of_no_use(
 
 def test_the_two_newest_are_kept_and_none_of_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "pack"
-    train(PAIR[:1], Checkpoints(folder, 1))
+    train(PAIR[:1], Checkpoints(folder, EVERY_STEP))
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
     assert all(is_complete(path) for path in folder.iterdir())
 
@@ -201,8 +202,8 @@ def test_the_seconds_before_the_kill_count(tmp_path: Path) -> None:
 def test_every_checkpoint_is_reported(tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
     folder = tmp_path / "pack"
-    train(PAIR[:1], Checkpoints(folder, 2, lambda path, steps: told.append((path.name, steps))))
-    assert told == [("step-00000002", 2)]
+    train(PAIR[:1], Checkpoints(folder, EVERY_STEP, lambda path, steps: told.append((path.name, steps))))
+    assert told == [(f"step-0000000{steps}", steps) for steps in (1, 2, 3)]
 
 
 def test_run_ids_tell_whose_state_a_folder_holds(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def with_teacher(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def test_a_pack_removes_its_checkpoints_once_all_its_members_are_recorded(
     with_teacher: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path / "pack", 2)
+    checkpoints = Checkpoints(tmp_path / "pack", EVERY_STEP)
     members = [member("out_kd", train=TRAIN), replace(LOST, seed=3)]
     results: list[MemberResult] = []
 
@@ -252,7 +253,7 @@ def test_an_interrupted_teacher_goes_on(tmp_path: Path) -> None:
     spec = teacher_spec(model=unet(4), train=train_spec(steps=4, key="teacher_train"))
     folders = [folders_in(root) for root in (tmp_path / "a", tmp_path / "b")]
     make_teacher(spec, evaluation_spec(), folders[0])
-    checkpoints, steps = Checkpoints(tmp_path / "checkpoints", 2), []
+    checkpoints, steps = Checkpoints(tmp_path / "checkpoints", EVERY_STEP), []
 
     def progress(step: int) -> None:
         steps.append(step)

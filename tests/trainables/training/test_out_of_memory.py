@@ -39,7 +39,7 @@ def memory_for(most: int, asked: list[int]) -> Callable[[Sequence[Member]], list
 @pytest.mark.parametrize(("most", "asked"), [(4, [4]), (3, [4, 2, 2]), (2, [4, 2, 2]), (1, [4, 2, 1, 1, 2, 1, 1])])
 def test_every_member_is_trained_once_in_parts_that_fit(most: int, asked: list[int], tmp_path: Path) -> None:
     found: list[int] = []
-    checkpoints = Checkpoints(tmp_path, 1)
+    checkpoints = Checkpoints(tmp_path, 0)
     outcomes = list(train_in_parts(MEMBERS, memory_for(most, found), Ranks(), checkpoints))
     assert sorted(outcome.train_id for outcome in outcomes) == sorted(one.train_id for one in MEMBERS)
     assert found == asked
@@ -58,7 +58,7 @@ def test_parts_are_cut_between_seeds_first() -> None:
 
 
 def test_ranks_begin_again_with_the_size_that_fits(tmp_path: Path) -> None:
-    checkpoints, asked = Checkpoints(tmp_path, 1), []
+    checkpoints, asked = Checkpoints(tmp_path, 0), []
     two = Ranks(0, 2)
     with pytest.raises(DoesNotFitError, match="4 members do not fit"):
         list(train_in_parts(MEMBERS, memory_for(2, asked), two, checkpoints))
@@ -102,7 +102,7 @@ def test_a_pack_in_parts_has_the_results_of_the_whole(
 
     monkeypatch.setattr(pack, "train_members", run_out_of_memory)
     parts: list[MemberResult] = []
-    run_pack(members, folders(with_teacher, "parts"), parts.append, checkpoints=Checkpoints(tmp_path / "pack", 1))
+    run_pack(members, folders(with_teacher, "parts"), parts.append, checkpoints=Checkpoints(tmp_path / "pack", 0))
     assert asked == [2, 1, 1]
     assert [result.trained.digest for result in parts] == [result.trained.digest for result in whole]
     assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
