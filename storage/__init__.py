@@ -12,6 +12,7 @@ from storage.atomic import new_file, new_folder, remove_temporaries
 from storage.changes import create, free_bytes, full_disk, made_folders, move, overwrite, remove_folder, set_aside
 from storage.copies import cached, filled_folder, local_copy, made_once, own_folder, source
 from storage.location import location
+from storage.makers import one_maker
 from storage.paths import filesystem, is_local, is_there, name_in_store, whole_folders
 from storage.seals import SEAL, check_files, digests, file_digest, read_sealed, seal, sealed
 
@@ -36,6 +37,7 @@ __all__ = [
     "name_in_store",
     "new_file",
     "new_folder",
+    "one_maker",
     "overwrite",
     "own_folder",
     "read_sealed",

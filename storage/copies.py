@@ -55,11 +55,18 @@ def made_once(local: Path) -> Iterator[bool]:
     if local.exists():
         yield False
         return
+    with locked(local):
+        yield not local.exists()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One of the user's processes here at a time, by a name that need not be there."""
     locks = own_folder() / "locks"
     locks.mkdir(exist_ok=True)
-    with (locks / hashlib.sha256(str(local.absolute()).encode()).hexdigest()[:32]).open("w") as lock:
+    with (locks / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the process, however that ends
-        yield not local.exists()
+        yield
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from trainables.checks import require_choice, require_number, require_text, requ
 from trainables.process import SAMPLERS, SPACINGS
 
 GUIDANCE_CHANNELS = ("all", "first_three")
+MOST_REFERENCE_IMAGES = 50_000
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -74,6 +75,7 @@ class EvaluationSpec:
     image_size: int | None = None  # images are resized to this before they are measured; None: as they are
     noise_seeds: tuple[int, ...] = (0,)
     extractor_weights: str | None = None  # a path; None: the extractor's own
+    reference_images: int = MOST_REFERENCE_IMAGES  # at most so many for KID, precision and recall; FID takes all
     neighbours: int = 3  # precision and recall: how far a neighbourhood reaches (Kynkaanniemi et al. 2019)
     batch_size: int = 64  # images sampled at once; changes nothing but speed
     guidance: float = 1.0  # classifier-free: unconditional + guidance * (conditional - unconditional)
@@ -82,6 +84,7 @@ class EvaluationSpec:
     def __post_init__(self) -> None:
         require_whole("evaluation.neighbours", self.neighbours, 1, 100)
         require_whole("evaluation.num_images", self.num_images, self.neighbours + 1, 10**7)
+        require_whole("evaluation.reference_images", self.reference_images, self.neighbours + 1, 10**7)
         require_whole("evaluation.sampler_steps", self.sampler_steps, 1, 1000)
         require_whole("evaluation.batch_size", self.batch_size, 1, 10**5)
         self._check_noise_seeds()
@@ -114,8 +117,13 @@ class EvaluationSpec:
         return self.num_images * len(self.noise_seeds)
 
     def identity(self) -> dict[str, Any]:
-        """Files count by their content. Raises ValueError naming one that is not there."""
+        """Files count by their content, reference_images only where it is not the default, as for studies of before.
+
+        Raises ValueError naming a file that is not there.
+        """
         own = {name: value for name, value in asdict(self).items() if name != "batch_size"}
+        if self.reference_images == MOST_REFERENCE_IMAGES:
+            del own["reference_images"]
         return {
             **own,
             "noise_seeds": list(self.noise_seeds),

@@ -17,7 +17,7 @@ from analysis.records.rows import check_records, curves_dir, finished_run_ids, r
 from storage import is_local, is_there, read_sealed, remove_folder, remove_temporaries, set_aside, source, whole_folders
 from study.directory.claim import CONTENT_ID
 from study.directory.layout import checkpoints_dir, folders, ray_dir, samples_dir
-from trainables.evaluation.fidelity import load_features
+from trainables.evaluation.reference_file import sealed_tensors
 from trainables.models.students import FACTS as INITIAL_FACTS
 from trainables.models.students import check_initial
 from trainables.models.teachers import FACTS as TEACHER_FACTS
@@ -101,7 +101,7 @@ def _check_sealed(path: Path) -> None:
     read_sealed(path.name, path)
 
 
-_REFERENCE = {".safetensors": load_features, ".png": _check_samples, ".json": _check_sealed}
+_REFERENCE = {".safetensors": sealed_tensors, ".png": _check_samples, ".json": _check_sealed}
 
 
 def _check_yaml(path: Path) -> None:

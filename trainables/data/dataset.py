@@ -112,9 +112,11 @@ class Dataset:
         """Images (B, C', H', W') in [-1, 1] of what a model sampled: itself, or what the latents decode to."""
         return x_0 if self.decoder is None else self.decoder(x_0)
 
-    def reference(self, indices: torch.Tensor) -> torch.Tensor:
-        """Images in [-1, 1] that those of a model are measured against."""
-        return self.decoded(self.x_0(indices)) if self.references is None else self.references.x_0(indices)
+    def reference(self, indices: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Images in [-1, 1] that those of a model are measured against; latents are decoded on `device`."""
+        if self.references is not None:
+            return self.references.x_0(indices)
+        return self.x_0(indices) if self.decoder is None else self.decoder(self.x_0(indices).to(device))
 
     def condition(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the images of the indices are conditioned on; the extra conditions follow those of the images.

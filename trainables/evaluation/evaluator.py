@@ -1,30 +1,28 @@
 """Evaluates one model under the study's protocol: samples, metrics, and where it differs from its teacher."""
 
+import math
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from storage import one_maker
 from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.dataset import to_uint8
 from trainables.data.streams import Batch
 from trainables.evaluation.extractors import make_extractor
-from trainables.evaluation.fidelity import (
-    METRICS,
-    Features,
-    Statistics,
-    compute_metrics,
-    image_features,
-    load_features,
-    save_features,
-)
+from trainables.evaluation.fidelity import METRICS, Features, Reference, compute_metrics, image_features, reference_of
+from trainables.evaluation.halving import AtOnce
+from trainables.evaluation.moments import Statistics
 from trainables.evaluation.real_images import NUM_SHOWN, save_grid, save_halves, shown_images
+from trainables.evaluation.reference_file import load_reference, save_reference
 from trainables.evaluation.references import read_statistics, reference_images, resized
-from trainables.evaluation.sample import sample_images
+from trainables.evaluation.sample import decode_batch_size, sample_batches
 from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups
 from trainables.process import Process
@@ -66,24 +64,34 @@ class Evaluator:
         self._spec, self._data, self._process, self._device = spec, load_data(data), process, device
         self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
         self._reference = self._find_reference(data, reference_folder)
+        self._mapped = AtOnce(NUM_MAP_IMAGES)
         # The last teacher and what it says of the error maps' images: it is asked once for all members of a pack.
         self._looked_up: tuple[nn.Module, list[tuple[Batch, torch.Tensor]]] | None = None
 
-    def _find_reference(self, data: DataSpec, folder: Path) -> Features | Statistics:
+    def _find_reference(self, data: DataSpec, folder: Path) -> Reference | Statistics:
         spec = self._spec
         if spec.reference is not None and is_statistics(spec.reference):
             return read_statistics(spec.reference)
         wanted = ("feature_extractor", "extractor_weights", "reference", "reference_split", "image_size")
+        wanted += ("reference_images",)
         identity = spec.identity()
-        key = {"data": data.identity(), "evaluation": {name: identity[name] for name in wanted}}
+        key = {"data": data.identity(), "evaluation": {name: identity[name] for name in wanted if name in identity}}
         path, picture, halves = (folder / f"{content_id(key)}{suffix}" for suffix in (".safetensors", ".png", ".json"))
-        if not all(part.exists() for part in (path, picture, halves)):
-            images = reference_images(spec, data)
-            features = self._data_features(images)
-            save_grid(picture, shown_images(images))
-            save_halves(halves, key, features)
-            save_features(path, features)
-        return load_features(path)
+
+        def is_made() -> bool:
+            others = picture.exists() and halves.exists()
+            return others and load_reference(path, spec.neighbours) is not None
+
+        with one_maker(path, is_made) as missing:
+            if missing:
+                images = reference_images(spec, data)
+                made = self._reference_of(images)
+                save_grid(picture, shown_images(images))
+                save_halves(halves, key, made.features)
+                save_reference(path, made)
+        found = load_reference(path, spec.neighbours)
+        assert found is not None
+        return found
 
     def with_num_images(self, num_images: int) -> "Evaluator":
         """The same protocol over another number of images and one noise seed: for a look on the way, never for what is
@@ -97,19 +105,19 @@ class Evaluator:
         self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
     ) -> Evaluation:
         """Samples from the model and measures it, once for every noise seed, and compares it with its teacher."""
-        found, samples = [], None
+        found, shown = [], []
         for noise_seed in self._spec.noise_seeds:
-            images = self._sample(model, noise_seed)
-            found.append(compute_metrics(self._features(images), self._reference, self._spec.neighbours))
-            samples = images[:NUM_SHOWN].clone() if samples is None else samples
-        assert samples is not None
+            features, samples = self._sampled(model, noise_seed)
+            found.append(compute_metrics(features, self._reference, self._spec.neighbours, device=self._device))
+            shown.append(samples)
         metrics = {name: float(np.mean([one[name] for one in found])) for name in METRICS}
         maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)
-        return Evaluation(metrics, tuple(one["fid"] for one in found), samples, maps)
+        return Evaluation(metrics, tuple(one["fid"] for one in found), shown[0], maps)
 
-    def _sample(self, model: nn.Module, noise_seed: int) -> torch.Tensor:
-        spec = self._spec
-        return sample_images(
+    def _sampled(self, model: nn.Module, noise_seed: int) -> tuple[Features, torch.Tensor]:
+        """The features of all images, of which only the first NUM_SHOWN are held."""
+        spec, features, shown = self._spec, [], []
+        batches = sample_batches(
             model,
             self._data,
             self._process,
@@ -123,6 +131,11 @@ class Evaluator:
             batch_size=spec.batch_size,
             device=self._device,
         )
+        for images in batches:
+            features.append(self._features(images))
+            if sum(map(len, shown)) < NUM_SHOWN:
+                shown.append(images)
+        return Features.joined(features), torch.cat(shown)[:NUM_SHOWN].clone()
 
     @torch.inference_mode()
     def _error_maps(self, model: nn.Module, teacher: nn.Module, group_size: int | None) -> dict[str, np.ndarray]:
@@ -143,18 +156,24 @@ class Evaluator:
 
     def _predict(self, model: nn.Module, point: Batch) -> torch.Tensor:
         time = self._process.model_time(point.t)
-        return split_variance(predict(model, point.x_t, time, point.condition), point.x_t.shape[1])[0]
+
+        def run(rows: torch.Tensor) -> torch.Tensor:
+            condition = {name: values[rows] for name, values in point.condition.items()}
+            return split_variance(predict(model, point.x_t[rows], time[rows], condition), point.x_t.shape[1])[0]
+
+        return self._mapped.over(torch.arange(len(point.x_t), device=self._device), run)
 
     def _map_points(self, teacher: nn.Module) -> list[Batch]:
         """The first images of the data, noised to the timesteps of the maps."""
         indices = torch.arange(min(NUM_MAP_IMAGES, len(self._data)))
         x_0 = self._data.x_0(indices)
         noise = torch.randn(x_0.shape, generator=derived_generator(self._spec.noise_seeds[0], "error maps"))
+        condition = {name: values.to(self._device) for name, values in self._data.condition(indices).items()}
         points = []
         for timestep in self._map_timesteps():
             t = timestep.expand(len(x_0))
             x_t, target = self._process.noised(x_0, noise, t), self._process.target(x_0, noise, t)
-            points.append(Batch(x_0, x_t, t, target, self._data.condition(indices)))
+            points.append(Batch(x_0, x_t, t, target, condition))
         return [point.to(self._device, next(teacher.parameters()).dtype) for point in points]
 
     def _map_timesteps(self) -> torch.Tensor:
@@ -162,10 +181,26 @@ class Evaluator:
         step = self._process.num_timesteps / NUM_MAP_TIMESTEPS
         return ((torch.arange(NUM_MAP_TIMESTEPS) + 0.5) * step).to(torch.int64)
 
-    def _data_features(self, data: Dataset) -> Features:
-        batches = torch.split(torch.arange(len(data)), 1024)
-        found = [self._features(to_uint8(data.reference(batch))) for batch in batches]
-        return Features(torch.cat([one.features for one in found]), torch.cat([one.logits for one in found]))
+    def _reference_of(self, images: Dataset) -> Reference:
+        spec, read = self._spec, AtOnce(_reading_batch(images))
+        indices = torch.arange(len(images))
+        parts = torch.split(indices, read.num)
+        features = (self._features(read.over(part, partial(self._read, images))).features for part in parts)
+        return reference_of(
+            features, len(images), spec.neighbours, most=spec.reference_images, device=self._device
+        )
+
+    def _read(self, images: Dataset, indices: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return to_uint8(images.reference(indices, self._device)).cpu()
 
     def _features(self, images: torch.Tensor) -> Features:
         return image_features(self._extractor, resized(images, self._spec.image_size), self._spec.batch_size)
+
+
+def _reading_batch(images: Dataset) -> int:
+    """How many reference images are read, or decoded, at once."""
+    if images.references is None and images.decoder is not None:
+        return decode_batch_size(images.shape.image)
+    shape = (images.references or images).shape.image
+    return max(1, min(1024, 2**24 // math.prod(shape)))

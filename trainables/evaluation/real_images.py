@@ -11,7 +11,7 @@ from torchvision.utils import make_grid
 from storage import new_file, sealed
 from trainables.data import Dataset
 from trainables.data.dataset import to_uint8
-from trainables.evaluation.fidelity import Features, frechet_distance
+from trainables.evaluation.fidelity import frechet_distance
 from trainables.seeds import derived_generator
 
 NUM_SHOWN = 64  # images of a grid
@@ -30,22 +30,23 @@ def shown_images(images: Dataset) -> torch.Tensor:
     return to_uint8(images.reference(torch.arange(num) * len(images) // num))
 
 
-def save_halves(path: Path, key: Mapping[str, Any], features: Features) -> None:
-    """Writes the FID between the halves as sealed JSON, with the `key` that says of which data and evaluation."""
-    num = features.num_images // 2
-    facts = {**key, "images_of_a_half": num, "half_against_half_fid": half_against_half(features)}
+def save_halves(path: Path, key: Mapping[str, Any], features: torch.Tensor) -> None:
+    """Writes the FID between the halves of features (N, D) as sealed JSON, with the `key` that says of which data and
+    evaluation.
+    """
+    facts = {**key, "images_of_a_half": len(features) // 2, "half_against_half_fid": half_against_half(features)}
     with new_file(path) as file:
         file.write(sealed(path.name, facts))
 
 
-def half_against_half(features: Features) -> float | None:
+def half_against_half(features: torch.Tensor) -> float | None:
     """FID between two disjoint halves of the images, drawn at random with a fixed seed: how far real images are apart.
 
     None with fewer than four images or with features that are not finite. Like any FID it is biased upwards, the more
     the fewer images a half has.
     """
-    num = features.num_images // 2
-    if num < 2 or not features.finite:
+    num = len(features) // 2
+    if num < 2 or not features.isfinite().all():
         return None
-    order = torch.randperm(features.num_images, generator=derived_generator(0, "halves of the reference"))
-    return frechet_distance(features.features[order[:num]], features.features[order[num : 2 * num]])
+    order = torch.randperm(len(features), generator=derived_generator(0, "halves of the reference"))
+    return frechet_distance(features[order[:num]], features[order[num : 2 * num]])

@@ -8,7 +8,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.folder import Folder
-from trainables.evaluation.fidelity import Statistics
+from trainables.evaluation.moments import Statistics
 from trainables.protocol import EvaluationSpec, is_statistics
 
 

@@ -19,12 +19,18 @@ from torch import nn
 
 from trainables.data import Dataset
 from trainables.data.dataset import CLASSES
+from trainables.evaluation.halving import AtOnce
 from trainables.families import predict, split_variance
 from trainables.process import LEARNED_RANGE, Process
 from trainables.seeds import derived_generator
 
 
-def sample_images(
+def sample_images(*arguments: Any, **settings: Any) -> torch.Tensor:
+    """All images of `sample_batches` at once: uint8 (N, C, H, W)."""
+    return torch.cat(list(sample_batches(*arguments, **settings)))
+
+
+def sample_batches(
     model: nn.Module,
     data: Dataset,
     process: Process,
@@ -39,8 +45,9 @@ def sample_images(
     batch_size: int,
     first_image: int = 0,
     device: torch.device | str | None = None,
-) -> torch.Tensor:
-    """Images first_image .. first_image + num_images - 1 of the model: uint8 (N, C, H, W) on the CPU, 0 .. 255.
+) -> Iterator[torch.Tensor]:
+    """Images first_image .. first_image + num_images - 1 of the model, in order and in batches: uint8 (B, C, H, W) on
+    the CPU, 0 .. 255.
 
     Image i has the i-th of the data's evaluation conditions, else that of the data's image i (modulo their number; a
     class i modulo the number of classes), and classifier-free guidance where `guidance` is not 1: unconditional +
@@ -52,8 +59,9 @@ def sample_images(
     the sampler. Only the final image is clamped to [-1, 1], and a pixel that is not finite becomes 0.
 
     `batch_size` is how many images travel through the sampler together, rounded up to whole micro-batches of
-    `micro_batch_size`; it changes memory and time and never an image. The model lies on `device` already (by default:
-    where its parameters are), is run in evaluation mode and is given back in the mode it came in.
+    `micro_batch_size`; it changes memory and time and never an image. A micro-batch that does not fit the memory of the
+    device is halved, which changes the last bits. The model lies on `device` already (by default: where its parameters
+    are), is run in evaluation mode and is given back in the mode it came in.
 
     Raises ValueError for a sampler that is not one of the process, or for a count that cannot be.
     """
@@ -68,19 +76,23 @@ def sample_images(
     device = torch.device(device) if device is not None else next(model.parameters()).device
     micro_batch = micro_batch_size(data.shape.image)
     batch = math.ceil(batch_size / micro_batch) * micro_batch
-    images, stop = [], first_image + num_images
-    with _evaluation_mode(model), torch.inference_mode():
-        for start in range(first_image - first_image % micro_batch, stop, batch):
-            num_padded = min(batch, math.ceil((stop - start) / micro_batch) * micro_batch)
-            numbers = torch.arange(start, start + num_padded)
-            generators = [derived_generator("image", noise_seed, number) for number in numbers.tolist()]
-            noise = torch.stack([torch.randn(data.shape.image, generator=generator) for generator in generators])
-            condition = {name: values.to(device) for name, values in _conditions(data, numbers).items()}
-            guided = _Guided(model, condition, data.null, guidance, guidance_channels, micro_batch)
-            x_0 = _run_sampler(guided, noise.to(device), generators, make_sampler)
-            decoded = torch.cat([data.decoded(part) for part in torch.split(x_0, micro_batch)])
-            images.append(_to_uint8(decoded).cpu()[max(first_image - start, 0) : stop - start])
-    return torch.cat(images)
+    stop, sampled = first_image + num_images, AtOnce(micro_batch)
+    decoded = AtOnce(batch if data.decoder is None else decode_batch_size(data.shape.image))
+
+    def run(numbers: torch.Tensor, num: int) -> torch.Tensor:
+        generators = [derived_generator("image", noise_seed, number) for number in numbers.tolist()]
+        noise = torch.stack([torch.randn(data.shape.image, generator=generator) for generator in generators])
+        condition = {name: values.to(device) for name, values in _conditions(data, numbers).items()}
+        guided = _Guided(model, condition, data.null, guidance, guidance_channels, num)
+        return _run_sampler(guided, noise.to(device), generators, make_sampler)
+
+    for start in range(first_image - first_image % micro_batch, stop, batch):
+        num_padded = min(batch, math.ceil((stop - start) / micro_batch) * micro_batch)
+        numbers = torch.arange(start, start + num_padded)
+        with _evaluation_mode(model), torch.inference_mode():
+            x_0 = sampled(partial(run, numbers))
+            images = decoded.over(x_0, lambda part: _to_uint8(data.decoded(part)).cpu())
+        yield images[max(first_image - start, 0) : stop - start].clone()  # no tensor of inference mode leaves
 
 
 def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
@@ -93,6 +105,11 @@ def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
     with 64.
     """
     return 256 if math.prod(image_shape) <= 1024 else 64
+
+
+def decode_batch_size(latent_shape: tuple[int, int, int]) -> int:
+    """How many latents are decoded at once: 4 of 64x64, whose images of 512x512 take an autoencoder 2 GB, 64 at most."""
+    return max(1, min(64, 2**14 // math.prod(latent_shape[1:])))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """A pack that does not fit the memory is trained in parts, one after the other; results are the same."""
 
-import gc
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from trainables.evaluation.halving import free_memory
 from trainables.models.saved import TrainedStudent
 from trainables.ranks import Ranks
 from trainables.specs import Member
@@ -38,7 +38,7 @@ def train_in_parts(
             checkpoints.note_most_members(max(map(len, halves)))
         if ranks.world_size > 1:
             raise DoesNotFitError(f"{len(part)} members do not fit the memory of a worker")
-        _free_memory()
+        free_memory()
         waiting = [*halves, *waiting]
 
 
@@ -52,10 +52,3 @@ def split(members: Sequence[Member], most: int | None) -> list[list[Member]]:
     between_seeds = [index for index in range(1, len(ordered)) if ordered[index - 1].seed != ordered[index].seed]
     cut = min(between_seeds or range(1, len(ordered)), key=lambda index: abs(2 * index - len(ordered)))
     return [*split(ordered[:cut], most), *split(ordered[cut:], most)]
-
-
-def _free_memory() -> None:
-    """The members that did not fit are gone, but for cycles and what the allocator keeps for reuse."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
