@@ -19,7 +19,7 @@ from study.config.parse import study_config, write_study_yaml
 from study.execution.cluster import require_reachable
 from trainables.data import DataShape
 from trainables.evaluation.extractors.inception import read_tensors
-from trainables.evaluation.fidelity import load_features
+from trainables.evaluation.reference_file import sealed_tensors
 from trainables.models import build_model, load_model
 from trainables.models.pretrained import find_pretrained
 from trainables.models.saved import load_student, sealed
@@ -84,7 +84,7 @@ def test_a_pickle_is_run_nowhere(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="was not loaded"):
             read_tensors(tmp_path / f"extractor.{suffix}")
     with pytest.raises(ValueError, match="does not hold features"):
-        load_features(tmp_path / "extractor.pth")
+        sealed_tensors(tmp_path / "extractor.pth")
 
     np.savez(tmp_path / "maps.npz", timesteps=np.array([Trap(sprung)], dtype=object), squared_error=np.zeros((1, 2, 2)))
     with pytest.raises(ValueError, match="does not hold error maps"):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ class PackJob:
     checkpoint_seconds: float | None  # between two; None: there are none
     execution: Execution
     watch: Callable[[Sight], None]  # what trains, about once a second; called by rank 0
+    finished: Callable[[], Container[str]]  # the run_ids that have a row
     log: Callable[..., None]  # event, **facts; called by rank 0
 
 
@@ -56,6 +57,7 @@ def train_worker(config: dict[str, Any]) -> None:
             checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_seconds, _tell_ray_train),
             watch=Watch(job.watch) if rank == 0 else None,
             execution=job.execution,
+            finished=job.finished,
         )
         if rank == 0:
             job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))

@@ -8,7 +8,7 @@ from study.benchmarks.measuring import Options, Result, take_turns
 from trainables.data import load_data
 from trainables.data.dataset import to_uint8
 from trainables.evaluation.extractors import make_extractor
-from trainables.evaluation.fidelity import compute_metrics, image_features
+from trainables.evaluation.fidelity import compute_metrics, image_features, reference_of
 from trainables.evaluation.sample import sample_images
 from trainables.models import build_model
 
@@ -22,7 +22,8 @@ def run(options: Options) -> Result:
     protocol, data = config.evaluation, load_data(config.data)
     student = torch.nn.Module.to(build_model(config.student, data.shape, seed=0), options.device).eval()
     extractor = make_extractor(protocol.feature_extractor, device=options.device)
-    reference = image_features(extractor, to_uint8(data.images), protocol.batch_size)
+    of_data = image_features(extractor, to_uint8(data.images), protocol.batch_size)
+    reference = reference_of([of_data.features], of_data.num_images, protocol.neighbours)
 
     def sample() -> torch.Tensor:
         return sample_images(

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from analysis.records.rows import finished_run_ids
 from study.config.study import StudyConfig
 from study.costs.model import Costs, devices_per_worker
 from study.directory.layout import checkpoints_dir, folders, ray_storage
@@ -71,6 +72,7 @@ def make_launch(
         checkpoint_seconds=config.checkpoint_seconds,
         execution=config.execution,
         watch=PackMetrics(config.study),
+        finished=partial(finished_run_ids, config.study_dir.absolute()),
         log=EventLog(logs, "worker"),
     )
     return Launch(ray.put(job), group, ray_storage(config.study_dir), EventLog(logs, "controller"))

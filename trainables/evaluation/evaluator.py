@@ -32,6 +32,15 @@ from trainables.specs import content_id
 
 NUM_MAP_IMAGES = 64
 NUM_MAP_TIMESTEPS = 10
+# What of the protocol's identity says which features a reference gives.
+_OF_REFERENCE = (
+    "feature_extractor",
+    "extractor_weights",
+    "reference",
+    "reference_split",
+    "image_size",
+    "reference_images",
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,11 @@ class Evaluator:
         spec = self._spec
         if spec.reference is not None and is_statistics(spec.reference):
             return read_statistics(spec.reference)
-        wanted = ("feature_extractor", "extractor_weights", "reference", "reference_split", "image_size")
-        wanted += ("reference_images",)
         identity = spec.identity()
-        key = {"data": data.identity(), "evaluation": {name: identity[name] for name in wanted if name in identity}}
+        key = {
+            "data": data.identity(),
+            "evaluation": {name: identity[name] for name in _OF_REFERENCE if name in identity},
+        }
         path, picture, halves = (folder / f"{content_id(key)}{suffix}" for suffix in (".safetensors", ".png", ".json"))
 
         def is_made() -> bool:
@@ -116,7 +126,8 @@ class Evaluator:
 
     def _sampled(self, model: nn.Module, noise_seed: int) -> tuple[Features, torch.Tensor]:
         """The features of all images, of which only the first NUM_SHOWN are held."""
-        spec, features, shown = self._spec, [], []
+        spec, features = self._spec, []
+        shown: list[torch.Tensor] = []
         batches = sample_batches(
             model,
             self._data,
@@ -133,7 +144,7 @@ class Evaluator:
         )
         for images in batches:
             features.append(self._features(images))
-            if sum(map(len, shown)) < NUM_SHOWN:
+            if sum(len(some) for some in shown) < NUM_SHOWN:
                 shown.append(images)
         return Features.joined(features), torch.cat(shown)[:NUM_SHOWN].clone()
 
@@ -186,9 +197,7 @@ class Evaluator:
         indices = torch.arange(len(images))
         parts = torch.split(indices, read.num)
         features = (self._features(read.over(part, partial(self._read, images))).features for part in parts)
-        return reference_of(
-            features, len(images), spec.neighbours, most=spec.reference_images, device=self._device
-        )
+        return reference_of(features, len(images), spec.neighbours, most=spec.reference_images, device=self._device)
 
     def _read(self, images: Dataset, indices: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():

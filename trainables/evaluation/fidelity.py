@@ -8,7 +8,7 @@ Shapes: N images, M of the reference, D feature dimensions, L classes of the log
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -161,16 +161,16 @@ def compute_metrics(
         raise _too_few(f"{generated.num_images} images", neighbours)
     if not (generated.finite and reference.finite):
         return dict.fromkeys(METRICS, math.nan)
-    of_features = isinstance(reference, Reference)
     theirs = reference.statistics if isinstance(reference, Reference) else reference
-    settings = metric_settings(generated.num_images, reference.num_images if of_features else generated.num_images)
-    inception_score = isc_features_to_metric(generated.logits, splits=settings["isc_splits"])
+    splits = metric_settings(generated.num_images, generated.num_images)["isc_splits"]
+    inception_score = isc_features_to_metric(generated.logits, splits=splits)
     metrics = dict.fromkeys(METRICS, math.nan) | {
         "fid": _fid(statistics_of(generated.features), theirs),
         "is_mean": float(inception_score[KEY_METRIC_ISC_MEAN]),
     }
     if isinstance(reference, Statistics):
         return metrics
+    settings = metric_settings(generated.num_images, reference.num_images)
     kid = kid_features_to_metric(generated.features, reference.features, **settings)
     radii = neighbourhood_radii(generated.features, neighbours, device)
     return metrics | {
@@ -191,6 +191,5 @@ def _fid(first: Statistics, second: Statistics) -> float:
 
 
 def _too_few(got: str, neighbours: int) -> ValueError:
-    return ValueError(
-        f"evaluation.num_images must be at least {neighbours + 1} (evaluation.neighbours is {neighbours}), but got {got}"
-    )
+    at_least = f"at least {neighbours + 1} (evaluation.neighbours is {neighbours})"
+    return ValueError(f"evaluation.num_images must be {at_least}, but got {got}")

@@ -15,8 +15,8 @@ def neighbourhood_radii(features: torch.Tensor, neighbours: int, device: torch.d
     """(N,) on the CPU: how far the K-th nearest other feature is from each of features (N, D)."""
     tiles = torch.split(features, _TILE)
     nearest = [tile.new_empty((len(tile), 0), device=device) for tile in tiles]
-    for first, rows in enumerate(tiles):
-        rows = rows.to(device)
+    for first, tile in enumerate(tiles):
+        rows = tile.to(device)
         for second in range(first, len(tiles)):
             distances = torch.cdist(rows, tiles[second].to(device))
             nearest[first] = _smallest(nearest[first], distances, neighbours)
@@ -30,8 +30,8 @@ def share_within(
 ) -> float:
     """The share of features (N, D) that lie in the neighbourhood of at least one of centres (M, D) with radii (M,)."""
     num_within = 0
-    for rows in torch.split(features, _TILE):
-        rows = rows.to(device)
+    for tile in torch.split(features, _TILE):
+        rows = tile.to(device)
         within = torch.zeros(len(rows), dtype=torch.bool, device=device)
         for others, reach in zip(torch.split(centres, _TILE), torch.split(radii, _TILE), strict=True):
             within |= (torch.cdist(rows, others.to(device)) <= reach.to(device)).any(dim=1)

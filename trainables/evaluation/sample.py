@@ -108,7 +108,7 @@ def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
 
 
 def decode_batch_size(latent_shape: tuple[int, int, int]) -> int:
-    """How many latents are decoded at once: 4 of 64x64, whose images of 512x512 take an autoencoder 2 GB, 64 at most."""
+    """How many latents are decoded at once, at most 64: 4 of 64x64, whose images of 512x512 take 2 GB."""
     return max(1, min(64, 2**14 // math.prod(latent_shape[1:])))
 
 

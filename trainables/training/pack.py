@@ -5,7 +5,7 @@ Works without Ray: `run_pack` is called by ray_train.py in every rank of a worke
 
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ def run_pack(
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
     execution: Execution = BY_DEFAULT,
+    finished: Callable[[], Container[str]] | None = None,
 ) -> None:
     """Trains the members side by side, evaluates each, and gives every finished one to the sink.
 
@@ -90,10 +91,18 @@ def run_pack(
     which are removed at the end. A pack that does not fit the memory is trained in parts. In a group of ranks every
     rank trains its share of each batch, and evaluates every world_size-th member.
 
+    finished: the run_ids that the sink has got, from whatever process. Those that it has at the start are left out; and
+    at the end a rank waits for the members of the others by it, for as long as their evaluation takes: a collective
+    would give up after half an hour. Without it ranks wait in a collective.
+
     Raises ValueError when the members do not belong in one pack, MemberError when one of them fails.
     """
     check_pack(members)
     ranks = ranks or Ranks.current()
+    known = finished() if finished is not None else ()
+    members = [member for member in members if member.run_id not in known]
+    if not members:
+        return
     torch_device = torch.device(device)
     data = load_data(members[0].data)
     evaluator = Evaluator(members[0].evaluation, members[0].data, members[0].process, folders.reference, torch_device)
@@ -128,14 +137,28 @@ def run_pack(
         trained[outcome.train_id] = outcome
         if ranks.rank == 0 and outcome.model is not None:
             save_student(outcome, folders.students / outcome.train_id, members[0].process)
-    for member in list(members)[ranks.rank :: ranks.world_size]:
+    for member in members[ranks.rank :: ranks.world_size]:
         student = trained[member.train_id]
         assert student is not None
         with blamed_on(member):
             sink(_evaluated(member, student, evaluator, teacher, device=torch_device, ranks=ranks))
+    _wait_for_all(members, ranks, finished)
     if checkpoints is not None:
-        ranks.wait()
         checkpoints.remove()
+
+
+def _wait_for_all(
+    members: Sequence[Member], ranks: Ranks, finished: Callable[[], Container[str]] | None, seconds: float = 1.0
+) -> None:
+    """Until every member of the pack is finished. A rank that fails ends the whole group, and so this, too."""
+    if finished is None:
+        ranks.wait()
+        return
+    while ranks.world_size > 1:
+        known = finished()
+        if all(member.run_id in known for member in members):
+            return
+        time.sleep(seconds)
 
 
 def _set_aside_if_damaged(student: Path) -> None:

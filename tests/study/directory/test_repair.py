@@ -18,8 +18,9 @@ from storage import SEAL
 from study.directory.claim import claim
 from study.directory.repair import describe_missing, set_aside_damaged
 from trainables.data import DataShape
-from trainables.evaluation.fidelity import Features, load_features, save_features
+from trainables.evaluation.fidelity import reference_of
 from trainables.evaluation.real_images import save_grid, save_halves
+from trainables.evaluation.reference_file import save_reference, sealed_tensors
 from trainables.models import build_model
 from trainables.models.digest import weights_digest
 from trainables.models.saved import TrainedStudent, save_model, save_student
@@ -38,9 +39,9 @@ def study_dir(tmp_path: Path) -> Path:
     save_student(TrainedStudent(TRAIN_ID, model, digest, [], 1.0, None), tmp_path / "students" / TRAIN_ID, PIXEL)
     facts = {"digest": digest, "evaluations": {}}
     save_model(model, tmp_path / "teachers" / TEACHER_ID, "teacher.json", facts, PIXEL)
-    features = Features(torch.randn(8, 4), torch.randn(8, 3))
-    save_features(tmp_path / "reference" / "r.safetensors", features)
-    save_halves(tmp_path / "reference" / "r.json", {"data": "digits"}, features)
+    reference = reference_of([torch.randn(8, 4)], 8)
+    save_reference(tmp_path / "reference" / "r.safetensors", reference)
+    save_halves(tmp_path / "reference" / "r.json", {"data": "digits"}, reference.features)
     for path in (tmp_path / "reference" / "r.png", tmp_path / "teachers" / TEACHER_ID / "samples.png"):
         save_grid(path, torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8))
     kinds = {"string": "text", "int32": 1, "int64": 1, "double": 1.0, "bool": False}
@@ -149,16 +150,16 @@ def test_a_second_damage_of_the_same_name_does_not_replace_the_first(study_dir: 
 
 def test_a_flipped_byte_of_the_features_is_found_or_changes_nothing(study_dir: Path) -> None:
     path = study_dir / "reference" / "r.safetensors"
-    content, loaded = path.read_bytes(), load_features(path)
-    original = Features(loaded.features.clone(), loaded.logits.clone())  # what is loaded may be mapped from the file
+    content = path.read_bytes()
+    original = {name: tensor.clone() for name, tensor in sealed_tensors(path).items()}  # it may be mapped from the file
     for position in range(0, len(content), 3):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0x01]) + content[position + 1 :])
         try:
-            found = load_features(path)
+            found = sealed_tensors(path)
         except ValueError:
             continue
-        assert torch.equal(found.features, original.features), position
-        assert torch.equal(found.logits, original.logits), position
+        assert found.keys() == original.keys(), position
+        assert all(torch.equal(found[name], tensor) for name, tensor in original.items()), position
 
 
 def test_leftovers_of_a_killed_writer_are_no_damage(study_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from trainables.data.dataset import to_uint8
 from trainables.data.digits import Digits
 from trainables.evaluation.evaluator import Evaluation, Evaluator
 from trainables.evaluation.extractors import digits_cnn, make_extractor
-from trainables.evaluation.fidelity import compute_metrics, image_features
+from trainables.evaluation.fidelity import compute_metrics, image_features, reference_of
 from trainables.evaluation.references import check_reference
 from trainables.models import build_model
 from trainables.process import PIXEL
@@ -55,7 +55,8 @@ def test_the_neighbourhood_is_a_setting(tmp_path: Path) -> None:
     """A wider one holds more images."""
     digits = to_uint8(load_data(Digits()).images)
     features = [image_features(make_extractor("digits-cnn-v1"), part, 256) for part in (digits[:300], digits[300:900])]
-    precisions = [compute_metrics(*features, neighbours)["precision_"] for neighbours in (1, 5)]
+    reached = [reference_of([features[1].features], 600, neighbours) for neighbours in (1, 5)]
+    precisions = [compute_metrics(features[0], reference)["precision_"] for reference in reached]
     assert precisions[0] < precisions[1]
     assert evaluation_spec(neighbours=5).identity() != evaluation_spec().identity()
     with pytest.raises(ValueError, match=r"^evaluation\.num_images must be a whole number from 6 to"):

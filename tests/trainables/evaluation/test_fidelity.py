@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,11 +14,12 @@ from trainables.evaluation.extractors import make_extractor
 from trainables.evaluation.fidelity import (
     METRICS,
     Features,
+    Reference,
     compute_metrics,
     image_features,
-    load_features,
-    save_features,
+    reference_of,
 )
+from trainables.evaluation.reference_file import load_reference, save_reference, sealed_tensors
 
 EXTRACTOR = "digits-cnn-v1"
 TORCH_FIDELITY_KEYS = {
@@ -35,6 +37,11 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def features_of(images: torch.Tensor, batch_size: int = 256) -> Features:
     return image_features(make_extractor(EXTRACTOR), images, batch_size)
+
+
+def as_reference(images: torch.Tensor, **settings: int) -> Reference:
+    features = features_of(images).features
+    return reference_of(torch.split(features, 500), len(features), **settings)
 
 
 def noise_images(num_images: int) -> torch.Tensor:
@@ -61,8 +68,8 @@ def real() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def reference(real: torch.Tensor) -> Features:
-    return features_of(real)
+def reference(real: torch.Tensor) -> Reference:
+    return as_reference(real)
 
 
 def test_metrics_equal_torch_fidelity_on_the_same_image_files(real: torch.Tensor, tmp_path: Path) -> None:
@@ -87,15 +94,15 @@ def test_metrics_equal_torch_fidelity_on_the_same_image_files(real: torch.Tensor
         cache=False,
         verbose=False,
     )
-    computed = compute_metrics(features_of(generated, batch_size=33), features_of(held_out))
+    computed = compute_metrics(features_of(generated, batch_size=33), as_reference(held_out))
     assert tuple(computed) == METRICS
     assert computed == pytest.approx({key: expected[name] for key, name in TORCH_FIDELITY_KEYS.items()}, rel=1e-6)
     assert 0 < computed["precision_"] < 1
 
 
-def test_a_fid_grows_with_the_damage(real: torch.Tensor, reference: Features) -> None:
+def test_a_fid_grows_with_the_damage(real: torch.Tensor, reference: Reference) -> None:
     """From real images over faint noise to pure noise; two halves of the real images are far nearer than noise is."""
-    halves = compute_metrics(features_of(real[:898]), features_of(real[898:]))
+    halves = compute_metrics(features_of(real[:898]), as_reference(real[898:]))
     fids = [compute_metrics(features_of(noised(real[:512], std)), reference)["fid"] for std in (0.0, 0.1, 0.2, 0.4)]
     noise = compute_metrics(features_of(noise_images(512)), reference)
     assert fids == sorted(fids)
@@ -106,35 +113,40 @@ def test_a_fid_grows_with_the_damage(real: torch.Tensor, reference: Features) ->
     assert max(noise["precision_"], noise["recall"]) < 0.2
 
 
-def test_identical_sets_are_at_distance_zero(reference: Features) -> None:
-    metrics = compute_metrics(reference, reference)
+def test_identical_sets_are_at_distance_zero(real: torch.Tensor, reference: Reference) -> None:
+    metrics = compute_metrics(features_of(real), reference)
     assert metrics["fid"] == pytest.approx(0.0, abs=1e-3)
     assert metrics["precision_"] == metrics["recall"] == 1.0
 
 
 @pytest.mark.parametrize("pixel", [0, 255])
-def test_equal_images_give_numbers(reference: Features, pixel: int) -> None:
+def test_equal_images_give_numbers(reference: Reference, pixel: int) -> None:
     blank = features_of(torch.full((64, 1, 8, 8), pixel, dtype=torch.uint8))
     metrics = compute_metrics(blank, reference)
     assert all(math.isfinite(value) for value in metrics.values())
     assert metrics["fid"] > 300
     assert metrics["is_mean"] == pytest.approx(1.0)
-    assert math.isfinite(compute_metrics(blank, blank)["fid"])
+    assert math.isfinite(compute_metrics(blank, reference_of([blank.features], 64))["fid"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("field", ["features", "logits"])
-def test_features_that_are_not_finite_give_nan(reference: Features, field: str, value: float) -> None:
-    tensors = {"features": reference.features.clone(), "logits": reference.logits.clone()}
+def test_features_that_are_not_finite_give_nan(
+    real: torch.Tensor, reference: Reference, field: str, value: float
+) -> None:
+    found = features_of(real[:99])
+    tensors = {"features": found.features, "logits": found.logits}
     tensors[field][3, 2] = value
     metrics = compute_metrics(Features(**tensors), reference)
     assert all(math.isnan(number) for number in metrics.values())
 
 
-def test_the_fewest_images_and_fewer(real: torch.Tensor, reference: Features) -> None:
+def test_the_fewest_images_and_fewer(real: torch.Tensor, reference: Reference) -> None:
     assert math.isfinite(compute_metrics(features_of(real[:4]), reference)["fid"])
-    with pytest.raises(ValueError, match=r"evaluation\.num_images must be at least 4 .* but got 3 against 1797"):
+    with pytest.raises(ValueError, match=r"evaluation\.num_images must be at least 4 .* but got 3 images"):
         compute_metrics(features_of(real[:3]), reference)
+    with pytest.raises(ValueError, match=r"evaluation\.num_images must be at least 4 .* but got 3 reference images"):
+        as_reference(real[:3])
 
 
 def test_features_do_not_depend_on_the_batch_size(real: torch.Tensor) -> None:
@@ -156,7 +168,7 @@ def test_anything_but_byte_images_is_refused(images: torch.Tensor) -> None:
 
 
 def test_metrics_are_quiet_and_leave_the_random_state_alone(
-    real: torch.Tensor, reference: Features, capfd: pytest.CaptureFixture[str]
+    real: torch.Tensor, reference: Reference, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.get_rng_state()
     first = compute_metrics(features_of(real[:64]), reference)
@@ -165,22 +177,26 @@ def test_metrics_are_quiet_and_leave_the_random_state_alone(
     assert capfd.readouterr() == ("", "")
 
 
-def test_features_survive_a_file_and_leave_nothing_else_behind(tmp_path: Path, reference: Features) -> None:
+def test_a_reference_survives_a_file_and_leaves_nothing_else_behind(tmp_path: Path, reference: Reference) -> None:
     path = tmp_path / "reference" / "digits.safetensors"
-    save_features(path, reference)
-    save_features(path, reference)
-    loaded = load_features(path)
+    assert load_reference(path, 3) is None
+    save_reference(path, reference)
+    save_reference(path, reference)
+    loaded = load_reference(path, 3)
+    assert loaded is not None
     assert torch.equal(loaded.features, reference.features)
-    assert torch.equal(loaded.logits, reference.logits)
+    assert torch.equal(loaded.radii, reference.radii)
+    assert (loaded.statistics.sigma == reference.statistics.sigma).all()
     assert loaded.features.dtype == torch.float64
     assert list(path.parent.iterdir()) == [path]
+    assert load_reference(path, 5) is None, "its neighbourhoods reach three neighbours"
 
 
 def test_an_interrupted_write_leaves_the_old_file(
-    tmp_path: Path, reference: Features, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "digits.safetensors"
-    save_features(path, reference)
+    save_reference(path, reference)
     content = path.read_bytes()
 
     def fail(_: int) -> None:
@@ -188,6 +204,39 @@ def test_an_interrupted_write_leaves_the_old_file(
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_features(path, Features(reference.features[:5], reference.logits[:5]))
+        save_reference(path, reference_of([reference.features[:5]], 5))
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
+    assert sealed_tensors(path)
+
+
+def test_a_large_reference_gives_all_its_images_to_fid_and_a_fixed_part_of_them_to_the_rest(real: torch.Tensor) -> None:
+    whole, part = as_reference(real), as_reference(real, most=400)
+    features = features_of(real).features
+    assert (part.statistics.sigma == whole.statistics.sigma).all()
+    assert part.statistics.sigma == pytest.approx(np.cov(features.numpy(), rowvar=False), rel=1e-9, abs=1e-12)
+    assert part.features.shape == (400, 64)
+    known = {tuple(row) for row in features.tolist()}
+    assert all(tuple(row) in known for row in part.features.tolist())
+    again = reference_of(torch.split(features, 77), len(features), most=400)
+    assert torch.equal(again.features, part.features)
+    generated = features_of(noised(real[:300], 0.15))
+    found, expected = compute_metrics(generated, part), compute_metrics(generated, whole)
+    assert found["fid"] == expected["fid"]
+    assert found["precision_"] != expected["precision_"]
+
+
+def test_features_that_do_not_fit_the_memory_are_computed_in_halves(real: torch.Tensor) -> None:
+    extractor, seen = make_extractor(EXTRACTOR), []
+    forward = extractor.forward
+
+    def limited(images: torch.Tensor) -> object:
+        seen.append(len(images))
+        if len(images) > 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(images)
+
+    extractor.forward = limited
+    found = image_features(extractor, real[:100], 100)
+    assert seen == [100, 50, 25, 25, 25, 25]
+    torch.testing.assert_close(found.features, features_of(real[:100]).features, rtol=1e-12, atol=1e-12)

@@ -15,13 +15,8 @@ from trainables.data import load_data
 from trainables.data.dataset import to_uint8
 from trainables.data.digits import Digits
 from trainables.evaluation.evaluator import Evaluator
-from trainables.evaluation.fidelity import Features
 from trainables.evaluation.real_images import half_against_half, save_grid, shown_images
 from trainables.process import PIXEL
-
-
-def features_of(values: torch.Tensor) -> Features:
-    return Features(values, values)
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
@@ -34,20 +29,20 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_the_same_features_have_the_same_halves() -> None:
     values = torch.randn(201, 3, generator=torch.Generator().manual_seed(1)).double()
-    assert half_against_half(features_of(values)) == half_against_half(features_of(values.clone()))
-    assert half_against_half(features_of(values)) != half_against_half(features_of(values.flip(0)))
+    assert half_against_half(values) == half_against_half(values.clone())
+    assert half_against_half(values) != half_against_half(values.flip(0))
 
 
 def test_it_is_the_frechet_distance_of_these_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
     monkeypatch.setattr(torch, "randperm", lambda num, generator: torch.arange(num).flip(0))
     expected = frechet(values[20:].numpy(), values[:20].numpy())
-    assert half_against_half(features_of(values)) == pytest.approx(expected, rel=1e-6)
+    assert half_against_half(values) == pytest.approx(expected, rel=1e-6)
 
 
 def test_fewer_images_have_a_higher_fid() -> None:
     values = torch.randn(4000, 8, generator=torch.Generator().manual_seed(2)).double()
-    few, many = half_against_half(features_of(values[:80])), half_against_half(features_of(values))
+    few, many = half_against_half(values[:80]), half_against_half(values)
     assert few is not None
     assert many is not None
     assert few > 5 * many > 0
@@ -55,7 +50,7 @@ def test_fewer_images_have_a_higher_fid() -> None:
 
 @pytest.mark.parametrize("values", [torch.ones(3, 2), torch.full((8, 2), math.nan)])
 def test_there_is_none_of_too_few_images_or_of_features_that_are_not_finite(values: torch.Tensor) -> None:
-    assert half_against_half(features_of(values)) is None
+    assert half_against_half(values) is None
 
 
 def test_a_grid_has_eight_images_in_a_row_evenly_spaced_over_the_set(tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ from torch import nn
 
 import trainables.torchvision_ops  # noqa: F401  (before diffusers)
 from trainables.data import Dataset
-from trainables.evaluation.sample import _conditions, _Guided, micro_batch_size, sample_images
+from trainables.evaluation.sample import (
+    _conditions,
+    _Guided,
+    decode_batch_size,
+    micro_batch_size,
+    sample_batches,
+    sample_images,
+)
 from trainables.models import build_model
 from trainables.process import PIXEL
 from trainables.seeds import derived_generator
@@ -203,3 +210,44 @@ def test_samples_are_drawn_for_the_prompts_of_the_evaluation() -> None:
     found = _conditions(replace(data, evaluation_conditions=prompts), torch.tensor([0, 1, 5]))
     assert (found["encoder_hidden_states"] == 3.0).all()
     assert not (_conditions(data, torch.tensor([0]))["encoder_hidden_states"] == 3.0).any()
+
+
+def test_batches_are_the_images_in_order_and_never_all_at_once(model: Denoiser, images: torch.Tensor) -> None:
+    batches = list(sample_batches(model, DATA, PIXEL, num_images=300, sampler_steps=5, noise_seed=3, batch_size=64))
+    assert [len(batch) for batch in batches] == [256, 44]
+    assert torch.equal(torch.cat(batches)[:70], images)
+
+
+def test_a_micro_batch_that_does_not_fit_is_halved(
+    model: Denoiser, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    forward = Denoiser.forward
+
+    def limited(self: Denoiser, x: torch.Tensor, timestep: torch.Tensor, return_dict: bool) -> object:
+        seen.append(len(x))
+        if len(x) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, x, timestep, return_dict)
+
+    monkeypatch.setattr(Denoiser, "forward", limited)
+    found = sampled(model)
+    assert seen[:4] == [256, 128, 64, 64]
+    assert ((found.int() - images.int()).abs() > 1).sum() == 0, "the same images but for the last bits"
+
+
+def test_latents_are_decoded_a_few_at_a_time(model: Denoiser, images: torch.Tensor) -> None:
+    decoded: list[int] = []
+
+    def decoder(latents: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(latents))
+        if len(latents) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return latents
+
+    found = sample_images(
+        model, replace(DATA, decoder=decoder), PIXEL, num_images=70, sampler_steps=5, noise_seed=3, batch_size=64
+    )
+    assert torch.equal(found, images)
+    assert decoded == [64, 32, *[16] * 16]
+    assert [decode_batch_size((4, side, side)) for side in (8, 32, 64, 256)] == [64, 16, 4, 1]

@@ -9,7 +9,7 @@ from tiny import evaluation_spec, member, teacher_spec, train_spec, unet
 from tiny import folders as folders_in
 
 from storage import set_aside
-from trainables.evaluation.fidelity import load_features
+from trainables.evaluation.reference_file import load_reference
 from trainables.folders import Folders
 from trainables.models.saved import load_student
 from trainables.models.teachers import check_teacher, find_teacher
@@ -119,7 +119,7 @@ def test_damaged_reference_features_are_named(damage: Callable[[Path], None], fo
     damage(path)
     try:
         with pytest.raises(ValueError, match=path.name):
-            load_features(path)
+            load_reference(path, 3)
     finally:
         path.write_bytes(content)
 

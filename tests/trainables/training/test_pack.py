@@ -242,6 +242,34 @@ def test_ranks_share_out_the_evaluations(with_teacher: Folders, monkeypatch: pyt
         assert [result.member.seed for result in results] == expected
 
 
+def test_a_pack_that_is_taken_up_again_leaves_out_what_has_a_row(with_teacher: Folders) -> None:
+    members = [member("out_kd", seed=seed) for seed in (7, 8, 9)]
+    results: list[MemberResult] = []
+    run_pack(members, with_teacher, results.append, finished=lambda: {members[1].run_id})
+    assert [result.member.seed for result in results] == [7, 9]
+    run_pack(members, with_teacher, results.append, finished=lambda: {one.run_id for one in members})
+    assert len(results) == 2
+
+
+def test_a_rank_waits_for_the_members_of_the_others_without_a_collective(
+    with_teacher: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [member("out_kd", seed=seed) for seed in (7, 8)]
+    results_of(members, with_teacher)
+    waits, finished = [], set()
+    monkeypatch.setattr(Ranks, "wait", lambda _self: waits.append("collective"))
+
+    def other_rank_finishes(seconds: float) -> None:
+        waits.append("asleep")
+        if waits.count("asleep") == 3:
+            finished.add(members[1].run_id)
+
+    monkeypatch.setattr("trainables.training.pack.time.sleep", other_rank_finishes)
+    sink = lambda result: finished.add(result.member.run_id)  # noqa: E731
+    run_pack(members, with_teacher, sink, ranks=Ranks(0, 2), finished=lambda: set(finished))
+    assert waits == ["collective", *["asleep"] * 3], "the one before training, and none after"
+
+
 def test_a_teacher_that_is_missing_is_named(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     with pytest.raises(ValueError, match=f"{teacher_spec().teacher_id} does not hold a diffusers model"):
