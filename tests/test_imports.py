@@ -65,7 +65,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records"}),
     "search_spaces": ({"optuna_study"}, {"space", "samplers"}, {"reader"}),
-    "storage": ({"location", "copies"}, {"changes", "objects"}, {"atomic"}, {"paths", "seals"}),
+    "storage": ({"makers"}, {"location", "copies"}, {"changes", "objects"}, {"atomic"}, {"paths", "seals"}),
 }
 
 

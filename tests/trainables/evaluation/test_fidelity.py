@@ -10,7 +10,8 @@ from PIL import Image
 
 from trainables.data.dataset import to_uint8
 from trainables.data.digits import Digits
-from trainables.evaluation.extractors import make_extractor
+from trainables.evaluation.extractors import digits_cnn, make_extractor
+from trainables.evaluation.extractors.shipped_cnn import ShippedCNN
 from trainables.evaluation.fidelity import (
     METRICS,
     Features,
@@ -72,10 +73,22 @@ def reference(real: torch.Tensor) -> Reference:
     return as_reference(real)
 
 
-def test_metrics_equal_torch_fidelity_on_the_same_image_files(real: torch.Tensor, tmp_path: Path) -> None:
+class RegisteredCNN(ShippedCNN):
+    """As torch-fidelity makes an extractor itself."""
+
+    def __init__(self, _name: str, features_list: list[str], **_: object) -> None:
+        super().__init__(digits_cnn.VERSION)
+        self.features_list = features_list
+
+
+def test_metrics_equal_torch_fidelity_on_the_same_image_files(
+    real: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Settings written out: 300 against 400 images are one IS split and ceil(2 * 400 / 300) = 3 KID subsets of 300."""
     from torch_fidelity import calculate_metrics  # only after trainables, which makes torchvision importable
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, EXTRACTOR, RegisteredCNN)
     generated, held_out = noised(real[:300], 0.15), real[1000:1400]
     expected = calculate_metrics(
         input1=write_png_files(tmp_path / "generated", generated),
