@@ -1,4 +1,4 @@
-"""Every experiment of the paper in miniature, from the sweep to the report, by the code of the paper's scale."""
+"""Every experiment in miniature, from the sweep to the report, by the code of the paper's scale."""
 
 import csv
 import os

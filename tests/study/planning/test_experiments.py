@@ -24,6 +24,7 @@ EXPERIMENTS = (
     *("lsun_bedroom", "sd21_bksdm", "imagenet_dit_table7", "sd3_flow"),
 )
 CELEBA = EXPERIMENTS[:4]
+OWN = ("mnist_pair",)  # not the paper's
 # Millions of parameters, as the paper and the models' own publications print them.
 PARAMS = {
     "celeba_79m": 78.700803,
@@ -43,7 +44,7 @@ def config_of(name: str, *overrides: str) -> Any:
 
 
 def test_every_experiment_is_here() -> None:
-    assert set(option_names("experiment")) == set(EXPERIMENTS)
+    assert set(option_names("experiment")) == {*EXPERIMENTS, *OWN}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -73,6 +74,16 @@ def test_a_dry_run_needs_nothing_and_knows_the_papers_models(
     if name == "celeba_table6":
         for params in ("78,700,803", "19,714,179", "16,648,921", "9,252,711"):
             assert f": {params} parameters" in text
+
+
+def test_mnist_pair_is_what_its_file_says() -> None:
+    config = config_of("mnist_pair")
+    shape = data_shape(config.data)
+    assert shape.image == (1, 32, 32)
+    student, *teachers = (count(spec, shape).params for spec in (config.student, *(t.model for t in config.teachers)))
+    assert (student, teachers) == (24_321, [263_025, 2_302_641])
+    assert len(plan_members(config)) == 10 * (1 + 2 * 2)
+    assert len(plan_members(config_of("mnist_pair", "scale=tiny"))) == 5
 
 
 @pytest.mark.parametrize("name", CELEBA)
