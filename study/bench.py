@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-import trainables.torchvision_ops  # noqa: F401  (before anything imports diffusers)
+import trainables  # noqa: F401  (before anything imports diffusers)
 from study.benchmarks.measuring import Options, Result
 from study.execution.cluster import MEMORY
 

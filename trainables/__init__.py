@@ -1,5 +1,5 @@
-"""What runs in a worker: torch and diffusers. Only ray_train.py imports Ray."""
+"""What runs in a worker: torch and diffusers, imported where they are used. Only ray_train.py imports Ray."""
 
-from trainables.torchvision_ops import import_torchvision
+from trainables.torchvision_ops import mend_torchvision
 
-_torchvision_library = import_torchvision()
+mend_torchvision()

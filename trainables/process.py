@@ -3,16 +3,18 @@
 Shapes: B batch, C channels, H height, W width. A timestep is an index into the process' T steps, 0 the cleanest.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
+from typing import TYPE_CHECKING, Any
 
 from trainables.checks import check_keys, require_choice, require_number, require_whole
+
+if TYPE_CHECKING:
+    import torch
 
 # The paper's pixel recipe (Ho et al. 2020).
 _LINEAR = {
@@ -25,9 +27,9 @@ _LINEAR = {
 }
 DIFFUSION, FLOW = "DDPMScheduler", "FlowMatchEulerDiscreteScheduler"
 LEARNED_RANGE = "learned_range"
-_SAMPLERS: dict[str, dict[str, Any]] = {
-    DIFFUSION: {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "pndm": PNDMScheduler},
-    FLOW: {"euler": FlowMatchEulerDiscreteScheduler},
+_SAMPLERS: dict[str, dict[str, str]] = {  # classes of diffusers, which takes seconds to import
+    DIFFUSION: {"ddim": "DDIMScheduler", "ddpm": "DDPMScheduler", "pndm": "PNDMScheduler"},
+    FLOW: {"euler": "FlowMatchEulerDiscreteScheduler"},
 }
 SAMPLERS = tuple(sampler for samplers in _SAMPLERS.values() for sampler in samplers)
 SPACINGS = ("leading", "linspace")  # linspace is of ddpm alone: the others of diffusers step on evenly whatever it is
@@ -49,6 +51,9 @@ class Process:
     def __post_init__(self) -> None:
         require_choice("process.scheduler", self.scheduler, tuple(_SAMPLERS))
         self._check_numbers()
+
+    def check(self) -> None:
+        """Raises ValueError where diffusers refuses the config, or does not know a key of it; imports diffusers."""
         try:
             scheduler = self._scheduler
         except (TypeError, ValueError, NotImplementedError) as error:
@@ -76,13 +81,15 @@ class Process:
 
     @property
     def num_timesteps(self) -> int:
-        return int(self._scheduler.config.num_train_timesteps)
+        return int(self.config.get("num_train_timesteps", _LINEAR["num_train_timesteps"]))
 
     def identity(self) -> dict[str, Any]:
         return {"scheduler": self.scheduler, "config": dict(self.config)}
 
-    def trains_like(self, other: "Process") -> bool:
+    def trains_like(self, other: Process) -> bool:
         """Whether both ask the same of a model. Configs that differ may do so in sampling alone, or in defaults."""
+        import torch
+
         if (self.scheduler, self.num_timesteps) != (other.scheduler, other.num_timesteps):
             return False
         if self.is_flow:
@@ -145,24 +152,28 @@ class Process:
         """Writes the scheduler's config, which diffusers' schedulers load."""
         self._scheduler.save_pretrained(folder)
 
+    def require_sampler(self, name: str) -> None:
+        """Raises ValueError for a sampler that is not of the process."""
+        require_choice("evaluation.sampler", name, tuple(_SAMPLERS[self.scheduler]))
+
     def sampler(self, name: str, num_steps: int, *, spacing: str = SPACINGS[0], learned_variance: bool = False) -> Any:
         """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned.
 
         pndm is the one of Stable Diffusion: linear multistep without Runge-Kutta steps (Liu et al. 2022).
         """
-        require_choice("evaluation.sampler", name, tuple(_SAMPLERS[self.scheduler]))
+        self.require_sampler(name)
         own: dict[str, Any] = {"skip_prk_steps": True} if name == "pndm" else {}
         if not self.is_flow:
             own["timestep_spacing"] = spacing
         if learned_variance and name == "ddpm":
             own["variance_type"] = LEARNED_RANGE
-        sampler = _SAMPLERS[self.scheduler][name].from_config(self._scheduler.config, **own)
+        sampler = _scheduler_class(_SAMPLERS[self.scheduler][name]).from_config(self._scheduler.config, **own)
         sampler.set_timesteps(num_steps)
         return sampler
 
     @cached_property
     def _scheduler(self) -> Any:
-        return (FlowMatchEulerDiscreteScheduler if self.is_flow else DDPMScheduler)(**self.config)
+        return _scheduler_class(self.scheduler)(**self.config)
 
     @cached_property
     def _sigmas(self) -> torch.Tensor:
@@ -173,6 +184,8 @@ class Process:
     @property
     def betas(self) -> torch.Tensor:
         """beta_t (T,) of a diffusion, float64."""
+        import torch
+
         return self._scheduler.betas.to(torch.float64)  # type: ignore[no-any-return]
 
     @cached_property
@@ -184,14 +197,24 @@ class Process:
 PIXEL = Process()
 
 
+def _scheduler_class(name: str) -> Any:
+    import diffusers
+
+    return getattr(diffusers, name)
+
+
 def antithetic_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> torch.Tensor:
     """Timesteps (B,) int64: t and T - 1 - t in one batch, as Diff-Pruning draws them; an odd batch drops the last."""
+    import torch
+
     t = torch.randint(0, num_timesteps, ((batch_size + 1) // 2,), generator=generator)
     return torch.cat([t, num_timesteps - 1 - t])[:batch_size]
 
 
 def uniform_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> torch.Tensor:
     """Timesteps (B,) int64, independent and uniform over 0 .. T - 1."""
+    import torch
+
     return torch.randint(0, num_timesteps, (batch_size,), generator=generator)
 
 

@@ -1,8 +1,12 @@
 """Randomness that is addressed, not consumed: a generator follows from what it is for, never from what ran before."""
 
-import hashlib
+from __future__ import annotations
 
-import torch
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derived_seed(*key: int | str) -> int:
@@ -13,4 +17,6 @@ def derived_seed(*key: int | str) -> int:
 
 def derived_generator(*key: int | str) -> torch.Generator:
     """A CPU generator seeded by `derived_seed(*key)`."""
+    import torch
+
     return torch.Generator().manual_seed(derived_seed(*key))

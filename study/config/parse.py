@@ -42,6 +42,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     data = make_study_data(raw, missing)
     shape = data_shape(data)
     process = make(Process, "process", mapping(raw, "process"))
+    process.check()
     evaluation = make(EvaluationSpec, "evaluation", mapping(raw, "evaluation"))
     recipe = mapping(raw, "method")
     entries = items(raw, "teachers")

@@ -107,7 +107,7 @@ class StudyConfig:
                 raise ValueError(f"train.{key}={value} is for methods that learn from a teacher but got {unguided[0]}")
         if self.train.pool_steps is not None:
             require_whole("train.pool_steps", self.train.pool_steps, 1, self.process.num_timesteps)
-        self.process.sampler(self.evaluation.sampler, 1)  # refuses one that is not of the process
+        self.process.require_sampler(self.evaluation.sampler)
         require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
         if self.max_device_hours is not None:
             require_number("max_device_hours", self.max_device_hours, above=0)

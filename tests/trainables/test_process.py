@@ -115,8 +115,11 @@ def test_a_flow_sampler_told_the_true_velocity_ends_in_x_0() -> None:
     ("make", "message"),
     [
         (lambda: Process(scheduler="PNDMScheduler"), r"process.scheduler must be one of DDPMScheduler, Flow.* 'PNDM"),
-        (lambda: Process(config={"betas": 3}), "process.config"),
-        (lambda: Process(config={"prediction_type": "sample"}), "prediction_type must be one of epsilon, v_prediction"),
+        (lambda: Process(config={"betas": 3}).check(), "process.config"),
+        (
+            lambda: Process(config={"prediction_type": "sample"}).check(),
+            "prediction_type must be one of epsilon, v_prediction",
+        ),
         (lambda: PIXEL.sampler("euler", 5), "evaluation.sampler must be one of ddim, ddpm, pndm but got 'euler'"),
         (lambda: RECTIFIED.sampler("ddim", 5), "evaluation.sampler must be one of euler but got 'ddim'"),
     ],

@@ -3,10 +3,15 @@
 Shapes: N images, C channels, H height, W width, L tokens, D features of a token, P features of a pooled embedding.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
 
 CLASSES, TEXT, POOLED = "class_labels", "encoder_hidden_states", "pooled_projections"
 
@@ -67,9 +72,9 @@ class Dataset:
         default_factory=dict
     )  # what samples are drawn for (E, ...)
     flip: bool = False  # half of the images that training sees are mirrored
-    posterior: "Posterior | None" = None  # of latents; then `images` are the means
+    posterior: Posterior | None = None  # of latents; then `images` are the means
     decoder: Callable[[torch.Tensor], torch.Tensor] | None = None  # latents -> images in [-1, 1], both (B, C, H, W)
-    references: "Dataset | None" = None  # the images that latents were made of; FID is measured against them
+    references: Dataset | None = None  # the images that latents were made of; FID is measured against them
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,6 +92,8 @@ class Dataset:
 
     def x_0(self, indices: torch.Tensor) -> torch.Tensor:
         """Clean images (len(indices), C, H, W), float32."""
+        import torch
+
         found = self.images[indices]
         return to_float(found) if found.dtype == torch.uint8 else found.to(torch.float32)
 
@@ -101,6 +108,8 @@ class Dataset:
         """As training sees the images: (B, C, H, W), those of `mirrored` (B,) mirrored; latents are their means plus
         `spread` standard deviations, (B, C, H, W) of a normal distribution.
         """
+        import torch
+
         if self.posterior is None:
             x_0 = self.x_0(indices)
             return torch.where(mirrored.view(-1, 1, 1, 1), x_0.flip(-1), x_0)
@@ -143,9 +152,13 @@ class Dataset:
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
     """0..255 to float32 in [-1, 1] of the same shape."""
+    import torch
+
     return images.to(torch.float32) / 127.5 - 1
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """[-1, 1] to 0..255 of the same shape, rounded; what lies outside is clipped."""
+    import torch
+
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,8 +1,8 @@
 """The embedded data set."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
 from trainables.data.dataset import CLASSES, Dataset
 
@@ -20,6 +20,7 @@ class Digits:
         return self.name
 
     def load(self) -> Dataset:
+        import torch
         from sklearn.datasets import load_digits  # takes a second to import
 
         found = load_digits()

@@ -1,5 +1,7 @@
 """A folder of image files, e.g. CelebA or LSUN."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator
@@ -7,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
 from PIL import Image
 
 from trainables.checks import require_whole
@@ -116,6 +117,8 @@ class Folder(ImageSource):
         return replace(listing, files=kept)
 
     def _limited(self, files: list[File]) -> list[File]:
+        import torch
+
         if self.limit is None:
             return files
         groups: dict[str, list[int]] = {}

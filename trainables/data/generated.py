@@ -1,12 +1,15 @@
 """Noise as data, for trying out models whose conditions no embedded data has."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from __future__ import annotations
 
-import torch
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from trainables.checks import require_whole
 from trainables.data.dataset import CLASSES, POOLED, TEXT, Dataset
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class Generated:
         return {"source": "generated", **asdict(self)}
 
     def load(self) -> Dataset:
+        import torch
+
         draw = torch.Generator().manual_seed(0)
         images = torch.rand((self.num_images, self.channels, self.size, self.size), generator=draw) * 2 - 1
         conditions, null = {}, {}
@@ -64,5 +69,7 @@ class Generated:
         )
 
     def _prompts(self, num: int | None, draw: torch.Generator) -> dict[str, torch.Tensor]:
+        import torch
+
         shapes = {TEXT: self.text, POOLED: self.pooled and (self.pooled,)}
         return {name: torch.randn((num, *shape), generator=draw) for name, shape in shapes.items() if num and shape}

@@ -4,13 +4,14 @@ The files are read once on a machine and listed once in a process; what is hande
 identity already.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from PIL import Image
 
 from trainables.checks import require_choice, require_text, require_whole
@@ -104,6 +105,8 @@ class ImageSource:
 
     @cached_property
     def _read(self) -> tuple[Dataset, dict[str, Any]]:
+        import torch
+
         found, labels, num_classes = self._prepare()
         identity = {"source": type(self).__name__.lower(), **self._settings(), "num_images": len(found.images)}
         identity |= {"images": found.digest, "channels": found.images.shape[1]}

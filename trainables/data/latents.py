@@ -8,20 +8,23 @@
        vae/                       the autoencoder that decodes them
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-import torch
 
 from storage import file_digest, read_sealed
 from trainables.checks import require_text
 from trainables.data.dataset import POOLED, TEXT, Dataset, Posterior
+
+if TYPE_CHECKING:
+    import torch
 
 MANIFEST, LATENTS, NULL = "manifest.json", "latents", "null.safetensors"
 LOG_VARIANCE, MIRRORED, MIRRORED_LOG_VARIANCE = "log_variance", "mirrored_latents", "mirrored_log_variance"
@@ -74,6 +77,8 @@ class Latents:
 
         Raises ValueError naming a shard that is not there or not as large as it was.
         """
+        import safetensors.torch
+
         manifest, root = self._manifest, Path(self.path)
         for shard in [*manifest["shards"], *(one for name in PROMPTS for one in self._prompt_shards(name))]:
             path = root / shard["name"]
@@ -119,7 +124,7 @@ def _digest_of(shards: list[dict[str, Any]]) -> str:
     return hashlib.sha256("".join(shard["digest"] for shard in shards).encode()).hexdigest()
 
 
-def _open(root: Path, shards: list[dict[str, Any]], names: list[str]) -> dict[str, "Shards"]:
+def _open(root: Path, shards: list[dict[str, Any]], names: list[str]) -> dict[str, Shards]:
     """The named tensors of the shards; none where there are no shards."""
     paths, counts = [root / shard["name"] for shard in shards], [shard["num_images"] for shard in shards]
     return {name: Shards(paths, name, counts) for name in names if shards}
@@ -146,8 +151,10 @@ def _check(manifest: Any) -> None:
             raise ValueError(f"a shard must lie beside it but one is {shard['name']!r}")
 
 
-def _require_finite(name: str, shards: "Shards", root: Path) -> None:
+def _require_finite(name: str, shards: Shards, root: Path) -> None:
     """Looks at some rows from beginning to end: python -m study.latents looked at all."""
+    import torch
+
     rows = torch.linspace(0, len(shards) - 1, min(len(shards), _NUM_LOOKED_AT)).long()
     if not torch.isfinite(shards[rows]).all():
         raise ValueError(f"data.path: {root} holds {name} that are not finite numbers; encode it again")
@@ -157,6 +164,8 @@ class Shards:
     """One tensor (N, ...) in several files, of which only the rows that are asked for are read."""
 
     def __init__(self, paths: list[Path], name: str, counts: list[int]) -> None:
+        import torch
+
         self._files = [safetensors.safe_open(path, framework="pt") for path in paths]
         self._slices: list[Any] = [file.get_slice(name) for file in self._files]  # type: ignore[no-untyped-call]
         first = self._slices[0]
@@ -172,6 +181,8 @@ class Shards:
         return len(self.shape)
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        import torch
+
         if not len(indices):
             return torch.empty((0, *self.shape[1:]), dtype=self.dtype)
         shards = torch.bucketize(indices, self._starts[1:], right=True)
@@ -191,6 +202,8 @@ class Decoder:
     shift_factor: float
 
     def __call__(self, latents: torch.Tensor) -> torch.Tensor:
+        import torch
+
         vae = self._vae.to(latents.device)
         with torch.inference_mode():
             images: torch.Tensor = vae.decode(latents / self.scaling_factor + self.shift_factor).sample

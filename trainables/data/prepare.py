@@ -4,6 +4,8 @@
               facts.json    the digest of the pixels and what the file was like when it was sealed, itself sealed
 """
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
@@ -14,14 +16,16 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image
 
 from storage import free_bytes, made_once, new_folder, own_folder
 from trainables.checks import require_text
+
+if TYPE_CHECKING:
+    import torch
 
 _IMAGES, _FACTS = "images.npy", "facts.json"
 _ROWS_AT_ONCE = 1024
@@ -116,6 +120,8 @@ class _Array:
 
 def _open(folder: Path, num_images: int, size: int) -> Prepared | None:
     """What was sealed, or None. The pixels are looked at again only where the file was touched since."""
+    import torch
+
     try:
         facts: dict[str, Any] = json.loads((folder / _FACTS).read_bytes())
         if facts.pop("seal") != _seal(facts):

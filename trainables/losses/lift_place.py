@@ -10,10 +10,7 @@ from typing import Any
 
 import torch
 
-COARSE_NORMS = ("l1", "l2")
-GATES = ("adaptive", "constant", "cosine", "linear")
-PARTS = ("full", "coarse", "fine")
-REDUCTIONS = ("sum", "mean")
+from trainables.losses.settings import COARSE_NORMS, GATES, PARTS, REDUCTIONS, check_group_size
 
 # Averages a tensor over all ranks of a data-parallel group.
 RankMean = Callable[[torch.Tensor], torch.Tensor]
@@ -90,16 +87,6 @@ def lift_place_terms(
         student, teacher.detach(), group_size, coarse_norm, part, reduction, gate, eps, progress, rank_mean
     )
     return LiftPlaceTerms(loss, *statistics)
-
-
-def check_group_size(group_size: int, num_elements: int) -> None:
-    """Raises ValueError, naming the divisors, unless group_size > 1 divides the H*W elements of a channel."""
-    if group_size < 2 or num_elements % group_size:
-        divisors = [k for k in range(2, num_elements + 1) if num_elements % k == 0]
-        raise ValueError(
-            f"group_size must divide the {num_elements} elements of a channel but got {group_size}; allowed: "
-            + ", ".join(map(str, divisors))
-        )
 
 
 def place_groups(student: torch.Tensor, teacher: torch.Tensor, group_size: int) -> torch.Tensor:

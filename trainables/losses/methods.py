@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from trainables.losses.lift_place import COARSE_NORMS, GATES, REDUCTIONS, check_group_size
+from trainables.losses.settings import COARSE_NORMS, GATES, REDUCTIONS, check_group_size
 
 
 @dataclass(frozen=True, kw_only=True)

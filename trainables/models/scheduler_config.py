@@ -55,11 +55,12 @@ def _process(config: dict[str, Any]) -> Process:
     known = _FLOW if scheduler == FLOW else _SCHEDULE
     said = {key: config.get(key, defaults[key].default) for key in known if key in config or key in defaults}
     own = {key: value for key, value in said.items() if value is not None}
-    if scheduler == FLOW:
-        return Process(scheduler=FLOW, config=own)
-    if config.get("timestep_spacing") == "trailing":
-        own["timestep_spacing"] = "trailing"
-    return Process(scheduler=DIFFUSION, config={**own, "clip_sample": False})
+    if scheduler != FLOW:
+        own |= {"timestep_spacing": "trailing"} if config.get("timestep_spacing") == "trailing" else {}
+        own["clip_sample"] = False
+    process = Process(scheduler=FLOW if scheduler == FLOW else DIFFUSION, config=own)
+    process.check()
+    return process
 
 
 def require_trained_like(name: str, found: Process | None, process: Process) -> None:

@@ -8,7 +8,6 @@ from diffusers import UNet2DModel
 from family_models import CONDITIONAL_UNET, DIT, data_for
 from torch import nn
 
-import trainables.torchvision_ops  # noqa: F401  (before diffusers)
 from trainables.data import Dataset
 from trainables.evaluation.sample import (
     _conditions,

@@ -18,8 +18,8 @@ from numerical_gradient import numerical_gradient
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from study.benchmarks.plain_lift_place import adaptive_gate, fit_lines, grouped, plain_loss, relative_error
-from trainables.losses import lift_place_loss
-from trainables.losses.lift_place import check_group_size, lift_place_terms, place_groups
+from trainables.losses.lift_place import lift_place_loss, lift_place_terms, place_groups
+from trainables.losses.settings import check_group_size
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_lift_place.json").read_text())
 NORMS = ("l1", "l2")
