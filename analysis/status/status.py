@@ -76,7 +76,7 @@ class StudyStatus:
     failures: Sequence[Remark]  # exceptions and lost machines of this sweep, newest first
     bad: Sequence[Remark]  # members that collapsed or diverged
     member_steps_per_second: float | None  # of this sweep, of finished members and checkpoints
-    device_seconds: float  # of finished members
+    device_seconds: float  # of finished members, and of making what they start from
     device_seconds_left: float | None  # estimated; None: nothing is known to estimate from
     seconds_left: float | None
 

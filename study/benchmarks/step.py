@@ -20,7 +20,7 @@ from trainables.data.streams import SeedStream
 from trainables.families import predict
 from trainables.models import build_model
 from trainables.ranks import Ranks
-from trainables.training.pack import peak_memory_mb
+from trainables.training.memory import peak_memory_mb
 from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 from trainables.training.trainee import Trainee
 

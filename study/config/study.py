@@ -77,7 +77,7 @@ class StudyConfig:
     execution: Execution  # how packs and teachers are trained, which changes no result
     report: ReportSettings
     cluster: ClusterConfig
-    max_device_hours: float | None = None  # when the records hold as many, nothing more is begun
+    max_device_hours: float | None = None  # when as many are used, nothing more is begun
     teachers_first: tuple[str, ...] = ()  # names; their members come before those of the others
     loggers: tuple[str, ...] = ()  # where finished members are shown too (study/loggers)
 

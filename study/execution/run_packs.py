@@ -14,6 +14,7 @@ from ray import tune
 from analysis.records.rows import finished_run_ids
 from study.config.study import StudyConfig
 from study.costs.model import Costs, devices_per_worker
+from study.costs.spent import model_device_seconds
 from study.directory.layout import checkpoints_dir, folders, ray_storage
 from study.execution import ray_internals
 from study.execution.cluster import Cluster, worker_group
@@ -147,7 +148,7 @@ def run_trials(
     _raise_failure(results, members)
     if isinstance(source, WithinBudget) and source.over and source.waiting:
         raise BudgetSpentError(
-            f"max_device_hours={config.max_device_hours:g} is spent ({spent():.3g} device-hours are in the records);"
+            f"max_device_hours={config.max_device_hours:g} is spent ({spent():.3g} device-hours are used);"
             " nothing more was begun"
         )
 
@@ -187,9 +188,10 @@ def driver_resources(num_slots: int) -> dict[str, float]:
 
 
 def device_hours(count: StudyCount) -> float:
-    """Of all members that have a row."""
+    """Of all members that have a row, and of making the teachers and the student that they start from."""
     count.refresh()
-    return sum(row["device_seconds"] or 0.0 for row in count.rows.values()) / 3600
+    of_members = sum(row["device_seconds"] or 0.0 for row in count.rows.values())
+    return (of_members + model_device_seconds(count.study_dir)) / 3600
 
 
 class _StopAtFailure(tune.Stopper):  # type: ignore[misc]

@@ -8,6 +8,7 @@ from functools import partial
 import ray
 
 from study.config.study import StudyConfig
+from study.costs.model import devices_per_worker
 from study.directory.layout import checkpoints_dir, folders
 from study.execution.cluster import worker_group
 from study.execution.launch import NO_LIMIT, WorkerGroup
@@ -128,6 +129,7 @@ def _start(spec: TeacherSpec, config: StudyConfig, others: Sequence[ray.ObjectRe
         group=group,
         checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_seconds),
         execution=config.execution,
+        devices=devices_per_worker(config),
         report=partial(ProgressFiles(root), spec.teacher_id),
         interval=ProgressFiles(root).interval_seconds,
     )
@@ -141,6 +143,7 @@ def _make(
     group: WorkerGroup,
     checkpoints: Checkpoints,
     execution: Execution,
+    devices: float,
     report: Callable[[int], None],
     interval: float,
 ) -> None:
@@ -156,14 +159,15 @@ def _make(
         progress=progress,
         checkpoints=checkpoints,
         execution=execution,
+        devices=devices,
     )
 
 
 def _start_student(student: PrunedSpec, config: StudyConfig, teacher: ray.ObjectRef | None) -> ray.ObjectRef:
     group, found = worker_group(config.cluster), folders(config.study_dir)
-    return _remote(group, _make_student).remote(teacher, student, found, group.device)
+    return _remote(group, _make_student).remote(teacher, student, found, group.device, devices_per_worker(config))
 
 
-def _make_student(_teacher: None, student: StudentSpec, found: Folders, device: str) -> None:
+def _make_student(_teacher: None, student: StudentSpec, found: Folders, device: str, devices: float) -> None:
     assert isinstance(student, PrunedSpec)
-    make_initial(student, found.teachers, found.initial, device=device)
+    make_initial(student, found.teachers, found.initial, device=device, devices=devices)

@@ -24,6 +24,7 @@ from analysis.status.status import (
 from study.config.parse import read_study_yaml
 from study.config.study import StudyConfig
 from study.costs.remaining import Expenses
+from study.costs.spent import model_device_seconds
 from study.directory.layout import folders
 from study.directory.lease import holder
 from study.planning.members import plan_members, plan_packs, plan_teachers
@@ -83,7 +84,8 @@ def find_status(study: PlannedStudy) -> StudyStatus:
         failures=sweep.failures,
         bad=_bad([row for run_id, row in rows.items() if run_id in members], config.report.collapse_fid),
         member_steps_per_second=expenses.member_steps_per_second(since),
-        device_seconds=sum(row["device_seconds"] or 0.0 for row in rows.values()),
+        device_seconds=sum(row["device_seconds"] or 0.0 for row in rows.values())
+        + model_device_seconds(config.study_dir),
         device_seconds_left=0.0 if is_finished else expenses.seconds_left(),
         seconds_left=expenses.wall_seconds_left(since) if sweep.lives else None,
     )

@@ -74,7 +74,7 @@ class Evaluator:
         self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
         self._reference = self._find_reference(data, reference_folder)
         self._mapped = AtOnce(NUM_MAP_IMAGES)
-        # The last teacher and what it says of the error maps' images: it is asked once for all members of a pack.
+        # The last teacher that was asked, and what it said.
         self._looked_up: tuple[nn.Module, list[tuple[Batch, torch.Tensor]]] | None = None
 
     def _find_reference(self, data: DataSpec, folder: Path) -> Reference | Statistics:
@@ -149,11 +149,16 @@ class Evaluator:
         return Features.joined(features), torch.cat(shown)[:NUM_SHOWN].clone()
 
     @torch.inference_mode()
-    def _error_maps(self, model: nn.Module, teacher: nn.Module, group_size: int | None) -> dict[str, np.ndarray]:
+    def ask(self, teacher: nn.Module) -> list[tuple[Batch, torch.Tensor]]:
+        """What the teacher says (n, C, H, W) of the error maps' images; it is asked once for all members of a pack."""
         if self._looked_up is None or self._looked_up[0] is not teacher:
             self._looked_up = (teacher, [(point, self._predict(teacher, point)) for point in self._map_points(teacher)])
+        return self._looked_up[1]
+
+    @torch.inference_mode()
+    def _error_maps(self, model: nn.Module, teacher: nn.Module, group_size: int | None) -> dict[str, np.ndarray]:
         errors, groups = [], []
-        for point, target in self._looked_up[1]:
+        for point, target in self.ask(teacher):
             student = self._predict(model, point)
             errors.append((student - target).square().mean(dim=(0, 1)))
             if group_size is not None:

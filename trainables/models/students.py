@@ -1,5 +1,6 @@
 """What students start from: weights that follow from a seed, or a model that is cut from a teacher once."""
 
+import time
 from pathlib import Path
 
 import torch
@@ -23,15 +24,20 @@ def initial_student(spec: StudentSpec, shape: DataShape, folder: Path, *, seed: 
     return load_model(cached(folder / spec.initial_id))
 
 
-def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str = "cpu") -> None:
-    """Cuts the student from its teacher, which must be there, and keeps it in the folder unless it is there already."""
+def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str = "cpu", devices: float = 1.0) -> None:
+    """Cuts the student from its teacher, which must be there, and keeps it in the folder unless it is there already.
+
+    devices: the part of a GPU that this worker has, by which its file counts the seconds.
+    """
     if is_made(spec, folder):
         return
+    started = time.perf_counter()
     data = load_data(spec.teacher.data)
     teacher = load_model(cached(teachers / spec.teacher.teacher_id)).to(torch.device(device))
     student = prune(teacher, spec.pruning, data=data, process=spec.teacher.process).to("cpu")
     size = count_model(student, data.shape)
     facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(student)}
+    facts["device_seconds"] = devices * (time.perf_counter() - started)
     save_model(student, folder / spec.initial_id, FACTS, facts, spec.teacher.process)
 
 

@@ -3,7 +3,6 @@
 batch per seed stream -> teacher once -> every member's loss -> backward -> clip, step, EMA per member.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -21,6 +20,7 @@ from trainables.ranks import Ranks
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.failures import blamed_on
+from trainables.training.moments import Shares, moment
 from trainables.training.saving import Saving
 from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
@@ -62,6 +62,7 @@ def train_members(
             drawn = [stream for stream, _ in streams]
             first_step, seconds = checkpoints.restore(trainees, drawn, ranks)
             saving = opened.enter_context(Saving(checkpoints, trainees, drawn, ranks, first_step))
+        shares = Shares(seconds, partial(moment, device))
         log_every = max(1, train.steps // CURVE_POINTS)
         watch = watch or Watch()
         watch.begin()
@@ -72,23 +73,22 @@ def train_members(
                 active = [trainee for trainee in members if trainee.active]
                 if not active:
                     continue
-                started = time.perf_counter()
-                batch = stream.batch(step).to(device, dtype)
-                with watch.teacher_pass(device):
-                    output = _teacher_pass(teacher, batch, active)
-                if output is not None:
-                    stream.took(batch, output, step)
-                shared = (time.perf_counter() - started) / len(active)
+                with shares.of(*(trainee.member.train_id for trainee in active)):
+                    batch = stream.batch(step).to(device, dtype)
+                    with watch.teacher_pass(device):
+                        output = _teacher_pass(teacher, batch, active)
+                    if output is not None:
+                        stream.took(batch, output, step)
                 for trainee in active:
-                    started = time.perf_counter()
                     wanted = output if trainee.member.method.needs_teacher else None
-                    with blamed_on(trainee.member):
+                    with shares.of(trainee.member.train_id), blamed_on(trainee.member):
                         check = trainee.backward(batch, wanted, teacher_features, step, log=log)
                     pending.append((trainee, check))
-                    seconds[trainee.member.train_id] += shared + time.perf_counter() - started
             if not pending:
                 break
-            _update(pending, step, ranks, seconds)
+            with shares.of(*(trainee.member.train_id for trainee, _ in pending)):
+                _update(pending, step, ranks)
+            shares.settle()
             for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
                 seconds[train_id] += spent
             progress(step + 1)
@@ -97,6 +97,9 @@ def train_members(
                 saving.after(step + 1, seconds)
         if saving is not None:
             saving.finish()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        shares.settle()
         watch.look(trainees)
         return seconds
 
@@ -171,14 +174,8 @@ def _answer(
         return predict(teacher, x_t, time, condition)
 
 
-def _update(
-    pending: Sequence[tuple[Trainee, torch.Tensor]], step: int, ranks: Ranks, seconds: dict[str, float]
-) -> None:
+def _update(pending: Sequence[tuple[Trainee, torch.Tensor]], step: int, ranks: Ranks) -> None:
     """Steps every trainee whose check is finite on all ranks; one transfer from the device for the whole pack."""
-    started = time.perf_counter()
     checks = ranks.mean(torch.stack([check.to(torch.float64) for _, check in pending]))
     for (trainee, _), finite in zip(pending, checks.isfinite().tolist(), strict=True):
         trainee.update(step, finite=finite)
-    share = (time.perf_counter() - started) / len(pending)
-    for trainee, _ in pending:
-        seconds[trainee.member.train_id] += share

@@ -3,10 +3,9 @@
 Works without Ray: `run_pack` is called by ray_train.py in every rank of a worker group, or directly.
 """
 
-import resource
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +29,7 @@ from trainables.training.early_stopping import Measure, judge
 from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.failures import blamed_on
 from trainables.training.loop import train_members
+from trainables.training.memory import peak_memory_mb, reset_peak_memory
 from trainables.training.out_of_memory import train_in_parts
 from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 from trainables.training.trainee import Trainee
@@ -104,6 +104,7 @@ def run_pack(
     if not members:
         return
     torch_device = torch.device(device)
+    reset_peak_memory(torch_device)
     data = load_data(members[0].data)
     evaluator = Evaluator(members[0].evaluation, members[0].data, members[0].process, folders.reference, torch_device)
     teacher_spec = members[0].guide
@@ -137,11 +138,14 @@ def run_pack(
         trained[outcome.train_id] = outcome
         if ranks.rank == 0 and outcome.model is not None:
             save_student(outcome, folders.students / outcome.train_id, members[0].process)
-    for member in members[ranks.rank :: ranks.world_size]:
+    mine = members[ranks.rank :: ranks.world_size]
+    asked = _asked_seconds(evaluator, teacher, [trained[member.train_id] for member in mine])
+    for member in mine:
         student = trained[member.train_id]
         assert student is not None
         with blamed_on(member):
-            sink(_evaluated(member, student, evaluator, teacher, device=torch_device, ranks=ranks))
+            result = _evaluated(member, student, evaluator, teacher, device=torch_device, ranks=ranks)
+            sink(replace(result, eval_seconds=result.eval_seconds + (asked if student.model else 0.0)))
     _wait_for_all(members, ranks, finished)
     if checkpoints is not None:
         checkpoints.remove()
@@ -166,6 +170,16 @@ def _set_aside_if_damaged(student: Path) -> None:
         load_student(student)
     except Exception as error:  # broken JSON and weights fail to load in whatever way
         set_aside(student, student.parent.parent, str(error))
+
+
+def _asked_seconds(evaluator: Evaluator, teacher: nn.Module | None, students: Sequence[TrainedStudent | None]) -> float:
+    """Asks the teacher what students are compared with; the seconds of it for each of those that are evaluated."""
+    num_evaluated = sum(student is not None and student.model is not None for student in students)
+    if teacher is None or not num_evaluated:
+        return 0.0
+    started = time.perf_counter()
+    evaluator.ask(teacher)
+    return (time.perf_counter() - started) / num_evaluated
 
 
 def _evaluated(
@@ -302,13 +316,6 @@ def check_pack(members: Sequence[Member]) -> None:
         )
     if len({member.train_id for member in members}) < len(members):
         raise ValueError("members of a pack must differ in what is trained")
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far in MiB: of the GPU where there is one, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def device_name(device: torch.device) -> str:

@@ -1,5 +1,6 @@
 """Teachers that a study trains itself: once, kept as diffusers models, found again by content."""
 
+import time
 from typing import Any
 
 import torch
@@ -33,21 +34,23 @@ def make_teacher(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     execution: Execution = BY_DEFAULT,
+    devices: float = 1.0,
 ) -> None:
     """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
 
     A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model), which
     is cut first where it is a pruned one. An assistant is one with KD, from its larger teacher. The teachers that it is
-    made from must be there.
+    made from must be there. devices: the part of a GPU that this worker has, by which its file counts the seconds.
     Raises ValueError when its training diverges.
     """
     folder = folders.teachers / spec.teacher_id
     torch_device = torch.device(device)
     if _read_facts(folder) is None:
+        seconds = 0.0
         if spec.pretrained is not None:
             model = load_pretrained(spec)
         else:
-            model = _trained(
+            model, seconds = _trained(
                 spec,
                 evaluation,
                 folders,
@@ -55,19 +58,22 @@ def make_teacher(
                 progress=progress or Progress(),
                 checkpoints=checkpoints,
                 execution=execution,
+                devices=devices,
             )
         size = count_model(model, data_shape(spec.data))
         facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
-        save_model(model, folder, FACTS, {**facts, "evaluations": {}}, spec.process)
+        facts |= {"device_seconds": devices * seconds, "evaluations": {}}
+        save_model(model, folder, FACTS, facts, spec.process)
     if checkpoints is not None:
         checkpoints.remove()
-    saved = check_teacher(folder)
+    saved, started = check_teacher(folder), time.perf_counter()
     model = load_model(cached(folder), dtype=getattr(torch, spec.train.precision)).to(torch_device).eval()
     evaluator = Evaluator(evaluation, spec.data, spec.process, folders.reference, torch_device)
     found = evaluator(model)
     save_grid(folder / SAMPLES, found.samples)
     evaluations = {**saved["evaluations"], content_id(evaluation.identity()): dict(found.metrics)}
-    _write_facts(folder, {**saved, "evaluations": evaluations})
+    spent = saved.get("device_seconds", 0.0) + devices * (time.perf_counter() - started)
+    _write_facts(folder, {**saved, "device_seconds": spent, "evaluations": evaluations})
 
 
 def _trained(
@@ -79,10 +85,12 @@ def _trained(
     progress: Progress,
     checkpoints: Checkpoints | None,
     execution: Execution,
-) -> Any:
+    devices: float,
+) -> tuple[Any, float]:
+    """The model, and the seconds of its training."""
     assert spec.seed is not None
     if isinstance(spec.model, PrunedSpec):
-        make_initial(spec.model, folders.teachers, folders.initial, device=str(device))
+        make_initial(spec.model, folders.teachers, folders.initial, device=str(device), devices=devices)
     member = Member(
         data=spec.data,
         teacher=spec.larger,
@@ -106,4 +114,4 @@ def _trained(
     )
     if trained.model is None:
         raise ValueError(f"teacher {spec.name} diverged at step {trained.diverged_at_step}; lower teacher_train.lr")
-    return trained.model
+    return trained.model, trained.train_seconds

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from trainables.specs import Member
+from trainables.training.moments import Moment, moment
 from trainables.training.trainee import Trainee
-
-Instant = float | torch.cuda.Event
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Watch:
     def __init__(self, show: Callable[[Sight], None] | None = None, interval_seconds: float = 1.0) -> None:
         self._show, self._interval = show, interval_seconds
         self._steps: Counter[str] = Counter()  # by train_id
-        self._passes: list[tuple[Instant, Instant]] = []
+        self._passes: list[tuple[Moment, Moment]] = []
         self._last: float | None = None
         self.num_member_steps = self.num_passes = 0  # since `begin`; passes of the teacher, if there is one
         self.seconds = self._begun = 0.0
@@ -61,9 +60,9 @@ class Watch:
         if self._show is None:
             yield
             return
-        started = _now(device)
+        started = moment(device)
         yield
-        self._passes.append((started, _now(device)))
+        self._passes.append((started, moment(device)))
 
     def took_step(self, trainees: Sequence[Trainee]) -> None:
         """The trainees took a step, and the device has finished it."""
@@ -84,24 +83,9 @@ class Watch:
             for trainee in trainees
             if trainee.curve and self._steps[trainee.member.train_id]
         ]
-        self._show(Sight(members, now - (self._last or now), sum(_seconds(*one) for one in self._passes)))
+        self._show(
+            Sight(members, now - (self._last or now), sum(start.seconds_until(end) for start, end in self._passes))
+        )
         self._steps.clear()
         self._passes.clear()
         self._last = now
-
-
-def _now(device: torch.device) -> Instant:
-    """A GPU works on while Python goes ahead, so there the time is taken in its own queue."""
-    if device.type != "cuda":
-        return time.perf_counter()
-    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    event.record(torch.cuda.current_stream(device))
-    return event
-
-
-def _seconds(start: Instant, end: Instant) -> float:
-    if isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
-        return float(start.elapsed_time(end)) / 1000.0
-    assert isinstance(start, float)
-    assert isinstance(end, float)
-    return end - start

@@ -1,6 +1,7 @@
 """A member's result does not depend on who shares its pack; a pack trains what is missing and evaluates everything."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -163,6 +164,27 @@ def results_of(members: Sequence[Member], folders: Folders) -> dict[str, MemberR
     run_pack(members, folders, results.append)
     assert [result.member for result in results] == list(members)
     return {result.member.method.name: result for result in results}
+
+
+def test_every_member_pays_the_same_for_what_the_teacher_is_asked(
+    with_teacher: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = pack.Evaluator.ask, []
+
+    def slow(self: pack.Evaluator, teacher: object) -> object:
+        if not asked:
+            time.sleep(1.5)
+        asked.append(teacher)
+        return ask(self, teacher)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pack.Evaluator, "ask", slow)
+    members = [member("lift_place_feat", seed=8), member("out_kd", seed=8), diverging(seed=8)]
+    results: list[MemberResult] = []
+    run_pack(members, with_teacher, results.append)
+    assert all(result.eval_seconds >= 0.75 for result in results[:2])
+    assert sum(result.eval_seconds for result in results) >= 1.5
+    assert results[2].evaluation is None
+    assert results[2].eval_seconds < 0.1
 
 
 def test_a_pack_from_teacher_to_results(with_teacher: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

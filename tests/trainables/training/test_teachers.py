@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tiny import folders as folders_in
 
 from trainables.folders import Folders
 from trainables.models import count, load_model
+from trainables.models.saved import read_facts
 from trainables.models.teachers import find_teacher
 from trainables.protocol import EvaluationSpec
 from trainables.specs import PrunedSpec, TeacherSpec
@@ -61,6 +64,24 @@ def test_a_teacher_is_found_after_it_was_made_and_only_under_its_protocol(
     assert not list(folders.teachers.rglob("*.tmp"))
     with Image.open(folders.teachers / spec.teacher_id / "samples.png") as image:
         assert image.size == (73, 19), "two rows of eight images of 8x8"
+
+
+def test_a_teacher_says_what_it_took_by_the_part_of_a_gpu(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(teachers.time, "perf_counter", lambda: float(next(ticks)))
+    train_pack = teachers.train_pack
+    trained = partial(replaced, train_pack, train_seconds=40.0)
+    monkeypatch.setattr(teachers, "train_pack", trained)
+    spec = small_teacher()
+    path = folders.teachers / spec.teacher_id / "teacher.json"
+    make_teacher(spec, evaluation_spec(), folders, devices=0.25)
+    assert read_facts(path.parent, path.name)["device_seconds"] == 0.25 * (40.0 + 100.0)
+    make_teacher(spec, evaluation_spec(sampler_steps=3), folders, devices=0.25)  # evaluated anew
+    assert read_facts(path.parent, path.name)["device_seconds"] == 0.25 * (40.0 + 100.0 + 100.0)
+
+
+def replaced(train_pack: object, *args: object, train_seconds: float, **kwargs: object) -> list[object]:
+    return [replace(one, train_seconds=train_seconds) for one in train_pack(*args, **kwargs)]  # type: ignore[operator]
 
 
 def test_a_teacher_of_double_precision_is_kept_and_found_as_such(folders: Folders) -> None:
