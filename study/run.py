@@ -23,7 +23,7 @@ from study.directory.lease import lease
 from study.directory.protocol import require_protocol
 from study.directory.repair import damage, describe_missing, remove_orphans, set_aside_damaged
 from study.execution.cluster import Cluster, connected, local_slots, require_outlives_job
-from study.execution.failure import MemberFailedError, describe_failure
+from study.execution.failure import MemberFailedError, TeacherLostError, describe_failure, describe_teacher_loss
 from study.execution.machine import require_machine
 from study.execution.placement_groups import this_job
 from study.execution.record_sink import code_version
@@ -138,6 +138,8 @@ def _run_in_lease(
                 _run(cfg, work, cluster, command, missing=missing, counts=counts, need=need)
             except MemberFailedError as error:
                 raise RuntimeError(describe_failure(error, config, command)) from error
+            except TeacherLostError as error:
+                raise RuntimeError(describe_teacher_loss(error, command)) from error
 
 
 def _run(

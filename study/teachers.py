@@ -20,14 +20,16 @@ def main(argv: list[str]) -> int:
     from study.execution.ending import ended
 
     config = study_config(compose("config", argv))
-    return ended(lambda: _make_and_list(config), shlex.join(["python", "-m", "study.teachers", *argv]))
+    command = shlex.join(["python", "-m", "study.teachers", *argv])
+    return ended(lambda: _make_and_list(config, command), command)
 
 
-def _make_and_list(config: StudyConfig) -> int:
+def _make_and_list(config: StudyConfig, command: str) -> int:
     from study.directory.layout import folders
     from study.directory.lease import lease
     from study.directory.repair import is_damaged, set_aside_damaged
     from study.execution.cluster import connected
+    from study.execution.failure import TeacherLostError, describe_teacher_loss
     from study.execution.machine import require_machine
     from study.execution.teachers import make_teachers, missing_teachers
     from study.planning.members import plan_teachers
@@ -39,7 +41,10 @@ def _make_and_list(config: StudyConfig) -> int:
         if missing or is_damaged(config.study_dir):
             with connected(config.cluster):
                 set_aside_damaged(config.study_dir)  # not before every check has passed
-                make_teachers(config, missing_teachers(config))
+                try:
+                    make_teachers(config, missing_teachers(config))
+                except TeacherLostError as error:
+                    raise RuntimeError(describe_teacher_loss(error, command)) from error
     where = folders(config.study_dir)
     for spec in plan_teachers(config):
         teacher = find_teacher(spec, config.evaluation, where)

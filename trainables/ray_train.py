@@ -15,8 +15,9 @@ from ray.train.torch import get_device
 
 from trainables.folders import Folders
 from trainables.specs import Member
-from trainables.training.checkpoints import Checkpoints
+from trainables.training.checkpoints import Checkpoints, newest_steps
 from trainables.training.execution import Execution
+from trainables.training.failures import crashes_told
 from trainables.training.pack import Progress, Sink, run_pack
 from trainables.training.watch import Sight, Watch
 
@@ -47,18 +48,20 @@ def train_worker(config: dict[str, Any]) -> None:
         started = time.monotonic()
         if rank == 0:
             job.report(pack_id, 0, [member.run_id for member in members])
-            job.log("pack_started", pack_id=pack_id, **_pack_facts(members))
-        run_pack(
-            members,
-            job.folders,
-            job.sink,
-            device=str(get_device()),
-            progress=Progress(partial(job.report, pack_id), job.progress_seconds) if rank == 0 else Progress(),
-            checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_seconds, _tell_ray_train),
-            watch=Watch(job.watch) if rank == 0 else None,
-            execution=job.execution,
-            finished=job.finished,
-        )
+            saved = newest_steps(job.checkpoints / pack_id)
+            job.log("pack_started", pack_id=pack_id, saved_steps=saved, **_pack_facts(members))
+        with crashes_told(job.checkpoints / pack_id, rank):
+            run_pack(
+                members,
+                job.folders,
+                job.sink,
+                device=str(get_device()),
+                progress=Progress(partial(job.report, pack_id), job.progress_seconds) if rank == 0 else Progress(),
+                checkpoints=Checkpoints(job.checkpoints / pack_id, job.checkpoint_seconds, _tell_ray_train),
+                watch=Watch(job.watch) if rank == 0 else None,
+                execution=job.execution,
+                finished=job.finished,
+            )
         if rank == 0:
             job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))
 

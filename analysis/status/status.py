@@ -115,10 +115,11 @@ def facts(status: StudyStatus) -> list[tuple[str, str]]:
 
 def terminal_status(status: StudyStatus) -> str:
     """The status as lines of text; what would steer the terminal is written out."""
-    return "\n".join(_printable(line) for line in _lines(status))
+    return "\n".join(printable(line) for line in _lines(status))
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
+    """The line with everything that would steer a terminal written out."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 

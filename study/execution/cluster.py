@@ -11,14 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
 
 from study.config.study import LOCAL, ClusterConfig
+from study.execution import ray_internals
 from study.execution.launch import WorkerGroup
+from study.execution.watchdog import watched
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
@@ -49,24 +51,32 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
     if config.address == LOCAL:
         keep_token_private()
     try:
-        context = ray.init(
-            address=config.address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # A local cluster inherits the environment, so that the processes Ray starts ahead are of use.
-            **(local if config.address == LOCAL else {"runtime_env": {"env_vars": environment}}),
-        )
+        where = ray_internals.on_loopback() if config.address == LOCAL else nullcontext()
+        with where, ray_internals.without_messages():
+            context = ray.init(
+                address=config.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                # A local cluster inherits the environment, so that the processes Ray starts ahead are of use.
+                **(local if config.address == LOCAL else {"runtime_env": {"env_vars": environment}}),
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
     if threading.current_thread() is threading.main_thread():  # Ray has put its own there: an exit without a word
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        slots = count_slots(config, _nodes())
-        memory = _worker_memory_bytes(config, ray.cluster_resources())
-        live = _LiveSlots(config, slots.spans_nodes)
-        yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
-    finally:
-        ray.shutdown()
+    with _watched() if config.address == LOCAL else nullcontext(lambda: None) as expect_end:
+        try:
+            slots = count_slots(config, _nodes())
+            memory = _worker_memory_bytes(config, ray.cluster_resources())
+            live = _LiveSlots(config, slots.spans_nodes)
+            yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
+        finally:
+            expect_end()
+            ray.shutdown()
+
+
+def _watched() -> AbstractContextManager[Callable[[], None]]:
+    return watched(ray_internals.cluster_processes(), ray_internals.kill_cluster)
 
 
 def local_slots(config: ClusterConfig) -> int | None:

@@ -9,13 +9,16 @@ from collections.abc import Callable
 
 from storage import full_disk
 from study.execution.run_packs import BudgetSpentError
+from study.execution.watchdog import said_last
 
 
 def ended(work: Callable[[], int], command: str) -> int:
     """The exit code of work(): its own, 1 failed, 3 its budget is spent, 130 interrupted. `command` goes on with it."""
     go_on = f"run the same command again to go on:\n  {command}"
+    last = f"finished members are kept; {go_on}"
     try:
-        return work()
+        with said_last(lambda cause: _say(f"failed: {cause}\n{last}")):
+            return work()
     except KeyboardInterrupt:
         _say(f"\ninterrupted: finished members are kept; {go_on}")
         return 130

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.config.command_line import option_config, option_names
 from study.config.study import StudyConfig
+from study.execution.losses import MOST_LOSSES
 from trainables.losses.methods import SETTINGS, Method
 from trainables.specs import Member, PrunedSpec, TeacherSpec, TrainSpec
 
@@ -25,11 +26,29 @@ _RECIPE = [field.name for field in fields(TrainSpec) if field.name != "key"]
 
 
 class MemberFailedError(RuntimeError):
-    """A member whose work raised an exception twice; the message is the traceback."""
+    """A member whose work raised an exception twice; the message is the traceback. `what`: in words."""
+
+    what = "failed twice"
 
     def __init__(self, member: Member, message: str) -> None:
         super().__init__(message)
         self.member = member
+
+
+class MemberLostError(MemberFailedError):
+    """A member whose process died again and again without progress; the message is the cause."""
+
+    what = f"did not get on: its process died {MOST_LOSSES} times in a row"
+
+
+class TeacherLostError(RuntimeError):
+    """The same of a teacher."""
+
+    what = MemberLostError.what
+
+    def __init__(self, teacher: TeacherSpec, message: str) -> None:
+        super().__init__(message)
+        self.teacher = teacher
 
 
 def describe_failure(error: MemberFailedError, config: StudyConfig, command: str) -> str:
@@ -37,8 +56,24 @@ def describe_failure(error: MemberFailedError, config: StudyConfig, command: str
     member = error.member
     teacher = f", teacher {member.teacher.name}" if member.teacher else ""
     return (
-        f"member {member.run_id} ({member.method.name}{teacher}, seed {member.seed}) failed twice:\n"
+        f"member {member.run_id} ({member.method.name}{teacher}, seed {member.seed}) {error.what}:\n"
         f"{str(error).rstrip()}\nto run this member alone:\n  {command_alone(member, config, command)}"
+    )
+
+
+def describe_teacher_loss(error: TeacherLostError, command: str) -> str:
+    """Which teacher died, of what, and a command that makes it alone; command: the one that failed."""
+    spec = error.teacher
+    dropped = ("teachers=", "teacher_seeds=", "teachers_first=")
+    kept = [word for word in shlex.split(command) if not word.startswith(dropped)]
+    own = [
+        f"teachers=[{_inline(_teacher(spec))}]",
+        *([f"teacher_seeds=[{spec.seed}]"] if spec.seed is not None else []),
+    ]
+    alone = shlex.join(["python", "-m", "study.teachers", *kept[3:], *own])
+    seed = "" if spec.seed is None else f", seed {spec.seed}"
+    return (
+        f"teacher {spec.teacher_id} ({spec.name}{seed}) {error.what}:\n{error}\nto make this teacher alone:\n  {alone}"
     )
 
 

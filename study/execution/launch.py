@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+
+from study.execution.losses import Work
 
 NO_LIMIT = -1
 
@@ -17,6 +20,7 @@ class Trial:
 
     name: str
     packs: ray.ObjectRef  # list[tuple[str, list[Member]]]: pack_id and members
+    work: Sequence[Work]  # the packs by their names on the disk, for who does not open them
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,4 @@ class Launch:
     group: WorkerGroup
     storage: Mapping[str, Any]  # where Ray keeps what it has while packs run: arguments of its RunConfig
     log: Callable[..., None]  # event, **facts
+    study_dir: Path

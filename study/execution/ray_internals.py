@@ -5,8 +5,9 @@ Each function fails with one sentence when Ray has moved what it needs (tests/st
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -45,6 +46,22 @@ def lean_torch_trainer() -> type[Any]:
     return LeanTorchTrainer
 
 
+def group_start_failed() -> type[Exception]:
+    """What Ray Train says where a worker died before it began."""
+    with _moved("ray.train.v2._internal.exceptions.WorkerGroupStartupFailedError"):
+        from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
+
+        return WorkerGroupStartupFailedError  # type: ignore[no-any-return]
+
+
+def group_start_timed_out() -> type[Exception]:
+    """What Ray Train says where a worker group found no places for a while."""
+    with _moved("ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError"):
+        from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+        return WorkerGroupStartupTimeoutError  # type: ignore[no-any-return]
+
+
 def pass_on_to_controllers(variable: str) -> None:
     """Ray Train's controllers get only the environment variables of a list; adds one."""
     with _moved("ray.train.v2._internal.constants.ENV_VARS_TO_PROPAGATE"):
@@ -81,9 +98,70 @@ def session_name() -> str:
         return str(global_worker.node.session_name)
 
 
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """A cluster that is started in the block listens on loopback alone: Ray knows that only of Windows and macOS."""
+    with _moved("ray._private.ray_constants.ENABLE_RAY_CLUSTER"):
+        from ray._private import ray_constants
+
+        before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def without_messages() -> Iterator[None]:
+    """Where Ray is connected in the block, raylets print nothing here: twenty lines of their log where one has died.
+
+    log_to_driver=False leaves that out.
+    """
+    with _moved("ray._private.worker.listen_error_messages"):
+        from ray._private import worker
+
+        before = worker.listen_error_messages
+    worker.listen_error_messages = lambda *_: None
+    try:
+        yield
+    finally:
+        worker.listen_error_messages = before
+
+
+def cluster_processes() -> dict[str, subprocess.Popen[bytes]]:
+    """The processes, of the cluster that was started here, without which it is none: the raylet and the GCS."""
+    with _moved("ray._private.worker.global_worker.node.all_processes"):
+        from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
+        from ray._private.worker import global_worker
+
+        found = global_worker.node.all_processes
+        return {
+            name: found[kind][0].process
+            for name, kind in (("raylet", PROCESS_TYPE_RAYLET), ("GCS", PROCESS_TYPE_GCS_SERVER))
+        }
+
+
+def kill_cluster() -> None:
+    """Kills the processes of the cluster that was started here, at once."""
+    with _moved("ray._private.worker.global_worker.node.kill_all_processes"):
+        from ray._private.worker import global_worker
+
+        global_worker.node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+def _entered(block: AbstractContextManager[None]) -> None:
+    with block:
+        pass
+
+
 CHECKS: dict[str, Callable[[], object]] = {
     "trainer": lean_torch_trainer,
     "controllers": lambda: pass_on_to_controllers("RAY_ADDRESS"),
     "credentials": keep_credentials_out_of_tune,
+    "start failed": group_start_failed,
+    "start timed out": group_start_timed_out,
+    "loopback": lambda: _entered(on_loopback()),
+    "messages": lambda: _entered(without_messages()),
     "placement group": lambda: placement_group("00" * 18),
 }

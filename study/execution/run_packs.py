@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from study.execution import ray_internals
 from study.execution.cluster import Cluster, worker_group
 from study.execution.failure import MemberFailedError
 from study.execution.launch import NO_LIMIT, Launch, Trial
+from study.execution.lost import LostDrivers, member_lost, work_of
 from study.execution.pack_source import PackSearcher, PackSource, PlannedPacks, Prerequisites, WithinBudget
 from study.execution.placement_groups import freed_placement_groups
 from study.execution.record_sink import RecordSink
@@ -34,7 +36,7 @@ from study.watching.prometheus import PackMetrics
 from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.ray_train import PackJob
-from trainables.specs import Member, TeacherSpec, content_id
+from trainables.specs import TeacherSpec, content_id
 
 _DRIVER_MEMORY = 0.5e9  # bytes, of a driver and its controller
 _DRIVERS_BESIDE_THE_HEAD = 32  # fit its memory; what they ask for exists 1,000 times
@@ -76,7 +78,13 @@ def make_launch(
         finished=partial(finished_run_ids, config.study_dir.absolute()),
         log=EventLog(logs, "worker"),
     )
-    return Launch(ray.put(job), group, ray_storage(config.study_dir), EventLog(logs, "controller"))
+    return Launch(
+        ray.put(job),
+        group,
+        ray_storage(config.study_dir),
+        log=EventLog(logs, "controller"),
+        study_dir=config.study_dir.absolute(),
+    )
 
 
 def run_packs(
@@ -124,19 +132,22 @@ def run_trials(
     """Runs one Tune trial for every share of packs of the source, until it is exhausted or the budget is spent.
 
     begun(packs) is called when a trial is made of them. trainable: what a trial runs; it is given the trial and the
-    launch. resources: of a trial's own process, which only waits by default. A lost driver is replaced without limit.
+    launch. resources: of a trial's own process, which only waits by default. A lost driver is replaced, without limit
+    where its packs get on.
     The first trial that failed stops the others: raises MemberFailedError, or RuntimeError where no member is to blame,
     BudgetSpentError where packs are left.
     """
     spent = partial(device_hours, StudyCount(config.study_dir))
     if config.max_device_hours is not None:
         source = WithinBudget(source, spent, config.max_device_hours)
-    members: dict[str, Member] = {}
+    known: dict[str, Pack] = {}  # by pack_id
+    lost_drivers = LostDrivers(config.study_dir)
 
     def make_trial(packs: Sequence[Pack]) -> Trial:
-        members.update({member.run_id: member for pack in packs for member in pack.members})
+        known.update({pack.pack_id: pack for pack in packs})
         begun(packs)
-        return Trial(trial_name(packs), ray.put([(pack.pack_id, list(pack.members)) for pack in packs]))
+        content = ray.put([(pack.pack_id, list(pack.members)) for pack in packs])
+        return Trial(trial_name(packs), content, [work_of(pack) for pack in packs])
 
     searcher = PackSearcher(source, make_trial, cluster.live_slots, needed)
     trials = tune.with_resources(
@@ -144,8 +155,10 @@ def run_trials(
     )
     # Tune announces itself whatever its verbosity.
     with freed_placement_groups(config.study_dir), redirect_stdout(io.StringIO()):
-        results = _tuner(trials, searcher, launch).fit()
-    _raise_failure(results, members)
+        results = _tuner(trials, searcher, launch, lost_drivers).fit()
+    if lost_drivers.last is not None:
+        raise member_lost(config.study_dir, known[lost_drivers.last.name], lost_drivers.last.cause)
+    _raise_failure(results, known, config.study_dir)
     if isinstance(source, WithinBudget) and source.over and source.waiting:
         raise BudgetSpentError(
             f"max_device_hours={config.max_device_hours:g} is spent ({spent():.3g} device-hours are used);"
@@ -153,7 +166,7 @@ def run_trials(
         )
 
 
-def _tuner(trials: Any, searcher: PackSearcher, launch: Launch) -> tune.Tuner:
+def _tuner(trials: Any, searcher: PackSearcher, launch: Launch, lost_drivers: LostDrivers) -> tune.Tuner:
     tune_config = tune.TuneConfig(
         num_samples=-1,
         search_alg=searcher,  # it says how many run at once
@@ -165,14 +178,18 @@ def _tuner(trials: Any, searcher: PackSearcher, launch: Launch) -> tune.Tuner:
         name="tune",
         **launch.storage,
         verbose=0,
-        stop=_StopAtFailure(),
+        stop=_StopAtFailure(lost_drivers),
+        callbacks=[lost_drivers],
         failure_config=tune.FailureConfig(max_failures=NO_LIMIT),
     )
     return tune.Tuner(trials, tune_config=tune_config, run_config=run_config)
 
 
-def _raise_failure(results: Any, members: Mapping[str, Member]) -> None:
+def _raise_failure(results: Any, packs: Mapping[str, Pack], study_dir: Path) -> None:
+    members = {member.run_id: member for pack in packs.values() for member in pack.members}
     for failed in (result.metrics for result in results if result.metrics and result.metrics.get("error")):
+        if failed.get("lost") is not None:
+            raise member_lost(study_dir, packs[failed["lost"]], failed["error"])
         if failed["run_id"] is None:
             raise RuntimeError(failed["error"])
         raise MemberFailedError(members[failed["run_id"]], failed["error"])
@@ -195,17 +212,17 @@ def device_hours(count: StudyCount) -> float:
 
 
 class _StopAtFailure(tune.Stopper):  # type: ignore[misc]
-    """Ends all trials when one of them has returned an error."""
+    """Ends all trials when one of them has returned an error, or its driver was lost too often."""
 
-    def __init__(self) -> None:
-        self._failed = False
+    def __init__(self, lost_drivers: LostDrivers) -> None:
+        self._failed, self._lost_drivers = False, lost_drivers
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         self._failed |= bool(result.get("error"))
         return False
 
     def stop_all(self) -> bool:
-        return self._failed
+        return self._failed or self._lost_drivers.last is not None
 
 
 def trial_name(packs: Sequence[Pack]) -> str:

@@ -3,8 +3,9 @@
 Drivers and controllers only wait, so this module imports neither diffusers nor the engine; members travel through
 them as a reference into Ray's object store, and only the workers open it.
 
-Lost workers, drivers and machines are replaced without limit: a pack goes on from its checkpoint. A Python exception
-is tried once more, for it may have come from the machine, and then ends the trial with what it says.
+Lost workers, drivers and machines are replaced, without limit as long as the packs get on (study/execution/losses.py):
+a pack goes on from its checkpoint. A Python exception is tried once more, for it may have come from the machine, and
+then ends the trial with what it says.
 """
 
 from __future__ import annotations
@@ -21,28 +22,35 @@ import ray.train
 
 from study.execution import ray_internals
 from study.execution.launch import NO_LIMIT, Launch, Trial
+from study.execution.losses import Losses, LostError, lost
 
 
 class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
-    """Ends the training at the second exception in the work of one member (or, outside of any, of one kind)."""
+    """Ends the training at the second exception in the work of one member (or, outside of any, of one kind).
 
-    def __init__(self, log: Callable[..., None], trial: str) -> None:
-        self._log, self._trial = log, trial
+    It also ends at the last of the losses without progress.
+    """
+
+    def __init__(self, log: Callable[..., None], trial: str, losses: Losses) -> None:
+        self._log, self._trial, self._losses = log, trial, losses
         self._attempts: Counter[str] = Counter()
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called in the controller; what it raises ends the training, what it lets pass begins the group again."""
         errors = list(worker_exceptions.values())
         if any(type(error).__module__.startswith("ray.") for error in errors):
-            self._log("worker_lost", trial=self._trial, errors=[str(error) for error in errors])
+            lost("worker_lost", self._losses, errors, self._log, trial=self._trial)
             return  # Ray says that a worker is gone; what the others say follows from it
-        from trainables.training.failures import needs_new_group  # takes seconds to import, and is seldom needed
+        from trainables.training.failures import DoesNotFitError, needs_new_group  # takes seconds, and is seldom needed
 
         for error in errors:
             if not needs_new_group(error):
                 self._blame(error)
                 return
-        self._log("group_restarted", trial=self._trial, errors=[str(error) for error in errors])
+        if any(isinstance(error, DoesNotFitError) for error in errors):  # the next group trains smaller parts
+            self._log("group_restarted", trial=self._trial, errors=[str(error) for error in errors])
+        else:
+            lost("group_restarted", self._losses, errors, self._log, trial=self._trial)
 
     def _blame(self, error: Exception) -> None:
         run_id = getattr(error, "run_id", None)
@@ -59,24 +67,40 @@ class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
 def run_trial(config: dict[str, Any], launch: Launch) -> dict[str, Any]:
     """Trains the packs of config["trial"] on a worker group of its own; their rows are written when this returns.
 
-    Returns {"error": None}, or the message of what failed twice and the run_id of the member that it failed for.
+    Returns {"error": None}, or the message of what failed twice and the run_id of the member that it failed for, or the
+    cause of losses without progress and as "lost" the pack_id that they happened to.
     """
+    trial: Trial = config["trial"]
+    losses = Losses(launch.study_dir, trial.work)
     while True:
         try:
-            _fit(config["trial"], launch)
-        except ray.exceptions.RayActorError as error:
-            if not error.actor_init_failed:
-                launch.log("controller_lost", trial=config["trial"].name, error=str(error))
-                continue  # the controller is gone, and its workers with it
-            return _failed(error)
+            _fit(trial, launch)
         except Exception as error:  # Tune would try it again without end
-            return _failed(getattr(error, "controller_failure", error))
-        return {"error": None}
+            try:
+                _pass_over(getattr(error, "controller_failure", error), trial, losses, launch)
+            except Exception as last:
+                return _failed(last)
+        else:
+            return {"error": None}
+
+
+def _pass_over(error: Exception, trial: Trial, losses: Losses, launch: Launch) -> None:
+    """Counts the loss of a controller, and its workers with it, or of a worker before it began; raises any other error.
+
+    A group that waits for its places is not lost.
+    """
+    if isinstance(error, ray.exceptions.RayActorError) and not error.actor_init_failed:
+        lost("controller_lost", losses, [error], launch.log, trial=trial.name)
+    elif isinstance(error, ray_internals.group_start_failed()):
+        lost("worker_lost", losses, [error], launch.log, trial=trial.name)
+    elif not isinstance(error, ray_internals.group_start_timed_out()):
+        raise error
 
 
 def _failed(error: Exception) -> dict[str, Any]:
-    run_id = getattr(error, "run_id", None)
-    return {"error": str(error) if run_id else "".join(traceback.format_exception(error)), "run_id": run_id}
+    run_id, found = getattr(error, "run_id", None), isinstance(error, LostError)
+    text = str(error) if run_id or found else "".join(traceback.format_exception(error))
+    return {"error": text, "run_id": run_id, "lost": error.name if isinstance(error, LostError) else None}
 
 
 def _fit(trial: Trial, launch: Launch) -> None:
@@ -100,9 +124,10 @@ def _fit(trial: Trial, launch: Launch) -> None:
         run_config=ray.train.RunConfig(
             name=f"{trial.name}-{secrets.token_hex(4)}",
             **launch.storage,
-            failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT),
+            # A group that does not start comes back here: Ray would start it again without end and without a word.
+            failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT, controller_failure_limit=0),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            callbacks=[_TryOnceMore(launch.log, trial.name)],
+            callbacks=[_TryOnceMore(launch.log, trial.name, Losses(launch.study_dir, trial.work))],
         ),
     )
     trainer.fit()

@@ -156,8 +156,13 @@ def _events(study_dir: Path) -> Iterator[dict[str, Any]]:
             for line in path.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError):
                     event = json.loads(line)
-                    if isinstance(event, dict) and _has_time(event) and isinstance(event.get("event"), str):
+                    if is_event(event):
                         yield event
+
+
+def is_event(found: Any) -> bool:
+    """Whether what a line of a log holds is an event: with a time and a name."""
+    return isinstance(found, dict) and _has_time(found) and isinstance(found.get("event"), str)
 
 
 def _has_time(event: Mapping[str, Any]) -> bool:

@@ -33,6 +33,7 @@ from study.watching.events import has_facts, read_events
 from study.watching.progress import Progress
 from study.watching.study_count import RUNNING as RUNS
 from study.watching.study_count import WAITING, StudyCount
+from study.watching.trouble import describe_trouble
 from trainables.models.teachers import find_teacher
 from trainables.specs import Member
 
@@ -127,19 +128,10 @@ def _how_it_ended(events: Sequence[Mapping[str, Any]]) -> str:
 
 def _failure(event: Mapping[str, Any]) -> Remark | None:
     """An exception or a lost machine, in a line."""
-    when, errors = event["time"][11:19], [event.get("error"), *_texts(event.get("errors"))]
-    said = [str(error).strip().splitlines()[-1] for error in errors if error and str(error).strip()]
-    text = ": " + said[0].split(". ")[0][:200] if said else ""
-    if event["event"] == "member_failed":
-        what = "failed for good" if event["final"] else "failed and is tried again"
-        return Remark(text=f"{when} {what}{text}", run_id=event["run_id"])
-    if event["event"] in ("worker_lost", "group_restarted", "controller_lost"):
-        return Remark(text=f"{when} {event['event'].replace('_', ' ')}, its packs go on{text}")
-    return None
-
-
-def _texts(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    text = describe_trouble(event)
+    if text is None:
+        return None
+    return Remark(text=text, run_id=event["run_id"] if event["event"] == "member_failed" else None)
 
 
 def _running_pack(progress: Progress, count: StudyCount) -> PackStatus | None:

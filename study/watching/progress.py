@@ -55,6 +55,14 @@ class ProgressFiles:
             file.write(json.dumps(content).encode())
 
 
+def read_steps(folder: Path) -> int:
+    """The steps that a pack or a teacher had taken when it last said so; -1 where it has not begun."""
+    try:
+        return int(json.loads((folder / _NAME).read_bytes())["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
+
+
 def read_progress(study_dir: Path, since: datetime | None = None) -> Mapping[str, Progress]:
     """Progress by pack_id or teacher_id; with `since` only what was written from then on."""
     found = {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Protocol
 
 from tqdm import tqdm
@@ -11,6 +13,7 @@ from tqdm import tqdm
 from study.planning.members import Pack
 from study.watching.periodic import called_every
 from study.watching.study_count import StudyCount
+from study.watching.trouble import Trouble
 from trainables.specs import TeacherSpec
 
 _SECONDS_BETWEEN = 1.0
@@ -28,11 +31,15 @@ def bar(
 ) -> Iterator[None]:
     """Draws a progress bar with the time left until the block ends, and calls show() at each look at the count.
 
-    describe(count) gives what is done and a remark.
+    describe(count) gives what is done and a remark. Losses and failures are lines above the bar.
     """
     display = tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.5, smoothing=0.05)
+    trouble = Trouble(count.study_dir, count.since or datetime.now(UTC))
 
     def draw() -> None:
+        with suppress(OSError):
+            for line in trouble():
+                display.write(line, file=sys.stderr)
         with suppress(Exception):  # records or a cluster that are away for a moment: the next look follows
             count.refresh()
             show()

@@ -3,7 +3,8 @@
     <folder>/step-00000100/     state.safetensors   tensors of every member, under <train_id>/<name>, and of streams
                                 members.json        steps taken, where; curve, seconds and marks of every member
                                 complete.json       sha256 of the two under a seal, written last
-    <folder>/most_members.json  how many members fit the memory at once, where not all did
+    <folder>/most_members.json  how many members are trained at once, where not all are: they did not fit the memory
+    <folder>/in_training.json   the run_ids of those that are, then
 
 There is no generator in it: all randomness follows from (seed, step). A member's state is keyed by train_id, so a
 checkpoint serves whichever of its members are still to be trained. The two newest are kept; a damaged one is passed
@@ -36,7 +37,7 @@ from trainables.ranks import Ranks
 from trainables.training.trainee import Trainee
 
 _TENSORS, _MEMBERS, COMPLETE = "state.safetensors", "members.json", "complete.json"
-_MOST_MEMBERS = "most_members.json"
+_MOST_MEMBERS, _IN_TRAINING = "most_members.json", "in_training.json"
 _NUM_KEPT = 2
 
 
@@ -100,6 +101,15 @@ class Checkpoints:
     def note_most_members(self, most: int) -> None:
         with new_file(self.folder / _MOST_MEMBERS) as file:
             file.write(json.dumps(most).encode())
+
+    def in_training(self) -> list[str]:
+        """The run_ids of the part of a divided pack that is, or was, trained; none of a pack that is not divided."""
+        path = self.folder / _IN_TRAINING
+        return list(json.loads(path.read_text())) if path.exists() else []
+
+    def note_in_training(self, run_ids: Sequence[str]) -> None:
+        with new_file(self.folder / _IN_TRAINING) as file:
+            file.write(json.dumps(list(run_ids)).encode())
 
 
 def snapshot(

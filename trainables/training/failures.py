@@ -1,12 +1,15 @@
 """What went wrong in a worker, and whose fault it is: a member's, or that of a machine that was lost."""
 
+import faulthandler
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from storage import is_local
 from trainables.specs import Member
 
 
@@ -36,6 +39,22 @@ def blamed_on(member: Member) -> Iterator[None]:
         if needs_new_group(error):
             raise
         raise MemberError(member.run_id, traceback.format_exc()) from error
+
+
+@contextmanager
+def crashes_told(folder: Path, rank: int) -> Iterator[None]:
+    """A signal that ends the process in the block (a segmentation fault, say) is named in <folder>/crash-<rank>.txt.
+
+    SIGKILL cannot be. In an object store, or where the file cannot be written, nothing is told.
+    """
+    with ExitStack() as opened:
+        with suppress(OSError):
+            if is_local(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                was_enabled = faulthandler.is_enabled()
+                faulthandler.enable(opened.enter_context((folder / f"crash-{rank}.txt").open("w")), all_threads=False)
+                opened.callback(faulthandler.enable if was_enabled else faulthandler.disable)
+        yield
 
 
 def needs_new_group(error: BaseException) -> bool:

@@ -27,6 +27,8 @@ def train_in_parts(
     waiting = split(members, checkpoints.most_members() if checkpoints else None)
     while waiting:
         part = waiting.pop(0)
+        if checkpoints is not None and ranks.rank == 0 and len(part) < len(members):
+            checkpoints.note_in_training([member.run_id for member in part])
         try:
             yield from train(part)
             continue

@@ -16,17 +16,30 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from study.execution import ray_internals, run_packs, trial
 from study.execution.launch import NO_LIMIT, Launch, Trial, WorkerGroup
+from study.execution.losses import Losses, Work
 from study.execution.pack_source import PlannedPacks
 from study.execution.trial import _TryOnceMore, run_trial
 from trainables.training.failures import DoesNotFitError, MemberError
 
 FIRST, SECOND = MemberError("a" * 16, "KeyError: 'x'"), MemberError("b" * 16, "KeyError: 'y'")
-CONFIG, LAUNCH = {"trial": Trial("name", None)}, Launch(None, WorkerGroup(1, 1.0, 0.0), "", lambda *_, **__: None)
+WORK = Work("c" * 16, ("a" * 16,), ("d" * 16,))
+CONFIG = {"trial": Trial("name", None, [WORK])}
+LAUNCH = Launch(None, WorkerGroup(1, 1.0, 0.0), {}, lambda *_, **__: None, Path("no-study"))
 GLOO = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
 
 
+class GettingOn(Losses):
+    """With progress between any two losses; without: test_losses.py."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("no-study"), [WORK])
+
+    def seen(self) -> int:
+        return 1
+
+
 def test_the_second_exception_of_a_member_ends_the_trial() -> None:
-    policy = _TryOnceMore(lambda *_, **__: None, "trial")
+    policy = _TryOnceMore(lambda *_, **__: None, "trial", GettingOn())
     policy.after_exception(None, {0: FIRST})
     policy.after_exception(None, {0: SECOND})
     with pytest.raises(MemberError, match="KeyError: 'x'"):
@@ -36,7 +49,7 @@ def test_the_second_exception_of_a_member_ends_the_trial() -> None:
 def test_what_went_wrong_is_logged_with_its_run_id() -> None:
     events: list[tuple[str, object, object]] = []
     policy = _TryOnceMore(
-        lambda event, **facts: events.append((event, facts.get("run_id"), facts.get("final"))), "trial"
+        lambda event, **facts: events.append((event, facts.get("run_id"), facts.get("final"))), "trial", GettingOn()
     )
     policy.after_exception(None, {0: RayActorError()})
     policy.after_exception(None, {0: FIRST})
@@ -53,14 +66,14 @@ def test_what_went_wrong_is_logged_with_its_run_id() -> None:
 
 
 def test_the_same_exception_in_all_ranks_is_one() -> None:
-    policy = _TryOnceMore(lambda *_, **__: None, "trial")
+    policy = _TryOnceMore(lambda *_, **__: None, "trial", GettingOn())
     policy.after_exception(None, {0: FIRST, 1: FIRST})
     with pytest.raises(MemberError):
         policy.after_exception(None, {0: GLOO, 1: FIRST})
 
 
 def test_an_exception_outside_of_any_member_counts_too() -> None:
-    policy = _TryOnceMore(lambda *_, **__: None, "trial")
+    policy = _TryOnceMore(lambda *_, **__: None, "trial", GettingOn())
     policy.after_exception(None, {0: ImportError("no module")})
     with pytest.raises(ImportError):
         policy.after_exception(None, {0: ImportError("no module")})
@@ -80,7 +93,7 @@ def test_an_exception_outside_of_any_member_counts_too() -> None:
 )
 def test_lost_machines_and_packs_that_are_too_large_do_not_count(exceptions: dict[int, Exception]) -> None:
     events: list[str] = []
-    policy = _TryOnceMore(lambda event, **_: events.append(event), "trial")
+    policy = _TryOnceMore(lambda event, **_: events.append(event), "trial", GettingOn())
     for _ in range(5):
         policy.after_exception(None, exceptions)
     assert len(events) == 5
@@ -134,7 +147,10 @@ def test_what_ray_leaves_beside_a_controller_asks_this_cluster(monkeypatch: pyte
     monkeypatch.setenv("RAY_ADDRESS", "another:1")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
     monkeypatch.setattr(ray_internals, "lean_torch_trainer", lambda: Trainer)
-    trial._fit(Trial("name", None), Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print))
+    trial._fit(
+        Trial("name", None, [WORK]),
+        Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print, tmp_path),
+    )
     assert found["RAY_ADDRESS"] == "this:2"
 
 
@@ -151,8 +167,8 @@ def test_lost_workers_and_drivers_are_replaced_without_limit(monkeypatch: pytest
     monkeypatch.setenv("RAY_ADDRESS", "this:2")  # what is set here is taken back
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="this:2"))
     monkeypatch.setattr(ray_internals, "lean_torch_trainer", lambda: Runs)
-    launch = Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print)
-    trial._fit(Trial("name", None), launch)
+    launch = Launch(None, WorkerGroup(1, 1.0, 0.0), {"storage_path": str(tmp_path)}, print, tmp_path)
+    trial._fit(Trial("name", None, [WORK]), launch)
     monkeypatch.setattr(run_packs.tune, "Tuner", Runs)
     monkeypatch.setattr(run_packs, "freed_placement_groups", lambda _study_dir: nullcontext())
     monkeypatch.setattr(run_packs.tune, "with_parameters", lambda run, **_: run)

@@ -1,0 +1,90 @@
+"""A process of the cluster that was started here ends: the block ends soon, in a sentence, and gives its lease back."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.execution.watchdog import ClusterDiedError, watched
+
+
+@pytest.fixture
+def raylet() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def dies(raylet: subprocess.Popen[bytes]) -> None:
+    with watched({"raylet": raylet}, lambda: None):
+        raylet.kill()
+        time.sleep(30)
+
+
+def test_the_block_is_interrupted_and_the_cause_is_said(raylet: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(ClusterDiedError, match=r"local Ray cluster has died: its raylet was killed \(SIGKILL\)"):
+        dies(raylet)
+
+
+def raises_at_once(raylet: subprocess.Popen[bytes]) -> None:
+    with watched({"raylet": raylet}, lambda: None) as expect_end:
+        raylet.terminate()
+        raylet.wait()
+        try:
+            raise KeyError("from the inside of Ray")
+        finally:
+            expect_end()
+
+
+def test_what_ray_says_of_its_own_death_is_not_passed_on(raylet: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(ClusterDiedError, match="SIGTERM"):
+        raises_at_once(raylet)
+
+
+def test_an_end_that_is_meant_is_no_death(raylet: subprocess.Popen[bytes]) -> None:
+    with watched({"raylet": raylet}, lambda: None) as expect_end:
+        expect_end()
+        raylet.kill()
+        raylet.wait()
+        time.sleep(1.2)
+
+
+def test_errors_of_the_block_stay_what_they_are(raylet: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(KeyError), watched({"raylet": raylet}, lambda: None):
+        raise KeyError("a bug")
+
+
+# The main thread does not come back from what it waits for, as in Ray's C++.
+STUCK = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from study.directory.lease import lease
+from study.execution import watchdog
+from study.execution.ending import ended
+watchdog._PATIENCE_SECONDS = 0.5
+raylet = subprocess.Popen(["true"])
+def kill_rest():
+    print("the rest is killed", flush=True)
+def work():
+    with lease(Path(sys.argv[1])), watchdog.watched({"raylet": raylet}, kill_rest):
+        while True:
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                pass
+ended(work, "the command")
+"""
+
+
+def test_last_words_are_said_for_a_thread_that_does_not_come_back(tmp_path: Path) -> None:
+    study_dir = tmp_path / "study"
+    command = [sys.executable, "-c", STUCK, str(study_dir)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert result.stdout == "the rest is killed\n"
+    assert result.stderr.startswith("failed: the local Ray cluster has died: its raylet ended by itself (exit code 0)")
+    assert result.stderr.endswith("run the same command again to go on:\n  the command\n")
+    assert not list(study_dir.glob("sweep-*"))
