@@ -83,7 +83,7 @@ def test_a_pickle_is_run_nowhere(tmp_path: Path) -> None:
         (tmp_path / f"extractor.{suffix}").write_bytes(trap)
         with pytest.raises(ValueError, match="was not loaded"):
             read_tensors(tmp_path / f"extractor.{suffix}")
-    with pytest.raises(ValueError, match="does not hold features"):
+    with pytest.raises(ValueError, match="does not hold tensors"):
         sealed_tensors(tmp_path / "extractor.pth")
 
     np.savez(tmp_path / "maps.npz", timesteps=np.array([Trap(sprung)], dtype=object), squared_error=np.zeros((1, 2, 2)))

@@ -19,8 +19,8 @@ from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_keys, require_text
 from trainables.data import Dataset, DataShape, data_shape, load_data
-from trainables.evaluation.extractors import IMAGE_SIDES, make_extractor
-from trainables.evaluation.references import check_reference
+from trainables.evaluation.extractors import IMAGE_SIDES
+from trainables.evaluation.study_extractor import check_extractor
 from trainables.losses.methods import METHODS, Method, make_method, via
 from trainables.process import Process
 from trainables.protocol import EvaluationSpec
@@ -80,9 +80,8 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     )
     require_place(config.loggers, config.study_dir)
     if not raw["dry_run"]:  # refused now, not after the first pack
-        extractor = make_extractor(evaluation.feature_extractor, weights_path=evaluation.extractor_weights)
-        check_reference(evaluation, data, extractor)
         _require_readable(load_data(data), evaluation)
+        check_extractor(evaluation, data)
     return config
 
 
@@ -96,7 +95,7 @@ def _require_readable(data: Dataset, evaluation: EvaluationSpec) -> None:
     if (height, width) != (side, side):
         raise ValueError(
             f"evaluation.feature_extractor={evaluation.feature_extractor} reads images of {side}x{side}, but those that"
-            f" are measured are {height}x{width}; allowed: inception, or evaluation.image_size={side}"
+            f" are measured are {height}x{width}; allowed: own-v1, inception, or evaluation.image_size={side}"
         )
 
 

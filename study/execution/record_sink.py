@@ -20,6 +20,7 @@ from study.directory.layout import samples_dir
 from study.watching.events import EventLog, log_dir
 from trainables.data import data_shape
 from trainables.evaluation.real_images import save_grid
+from trainables.evaluation.study_extractor import extractor_name
 from trainables.folders import Folders
 from trainables.models.students import student_size
 from trainables.models.teachers import find_teacher
@@ -136,7 +137,8 @@ def _identity(member: Member) -> dict[str, Any]:
             key: getattr(train, key)
             for key in ("steps", "batch_size", "optimiser", "lr", "ema_decay", "precision", "matmul")
         },
-        **{key: getattr(evaluation, key) for key in ("num_images", "sampler", "sampler_steps", "feature_extractor")},
+        **{key: getattr(evaluation, key) for key in ("num_images", "sampler", "sampler_steps")},
+        "feature_extractor": extractor_name(evaluation, member.data),
         "reference_split": evaluation.reference_name,
     }
 

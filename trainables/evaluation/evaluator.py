@@ -15,7 +15,6 @@ from storage import one_maker
 from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.dataset import to_uint8
 from trainables.data.streams import Batch
-from trainables.evaluation.extractors import make_extractor
 from trainables.evaluation.fidelity import METRICS, Features, Reference, compute_metrics, image_features, reference_of
 from trainables.evaluation.halving import AtOnce
 from trainables.evaluation.moments import Statistics
@@ -23,6 +22,7 @@ from trainables.evaluation.real_images import NUM_SHOWN, save_grid, save_halves,
 from trainables.evaluation.reference_file import load_reference, save_reference
 from trainables.evaluation.references import read_statistics, reference_images, resized
 from trainables.evaluation.sample import decode_batch_size, sample_batches
+from trainables.evaluation.study_extractor import require_varied, study_extractor
 from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups
 from trainables.process import Process
@@ -71,7 +71,7 @@ class Evaluator:
         images and their FID half against half.
         """
         self._spec, self._data, self._process, self._device = spec, load_data(data), process, device
-        self._extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights, device=device)
+        self._extractor = study_extractor(spec, data, reference_folder, device)
         self._reference = self._find_reference(data, reference_folder)
         self._mapped = AtOnce(NUM_MAP_IMAGES)
         # The last teacher that was asked, and what it said.
@@ -96,6 +96,7 @@ class Evaluator:
             if missing:
                 images = reference_images(spec, data)
                 made = self._reference_of(images)
+                require_varied(made.features, spec)
                 save_grid(picture, shown_images(images))
                 save_halves(halves, key, made.features)
                 save_reference(path, made)

@@ -27,7 +27,10 @@ METRICS = ("fid", "is_mean", "kid", "precision_", "recall")
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What an extractor says of N images: `features` (N, D) for every metric but IS, which takes `logits` (N, L)."""
+    """What an extractor says of N images: `features` (N, D) for every metric but IS, which takes `logits` (N, L).
+
+    L is 0 where an extractor knows no classes.
+    """
 
     features: torch.Tensor
     logits: torch.Tensor
@@ -162,12 +165,11 @@ def compute_metrics(
     if not (generated.finite and reference.finite):
         return dict.fromkeys(METRICS, math.nan)
     theirs = reference.statistics if isinstance(reference, Reference) else reference
-    splits = metric_settings(generated.num_images, generated.num_images)["isc_splits"]
-    inception_score = isc_features_to_metric(generated.logits, splits=splits)
-    metrics = dict.fromkeys(METRICS, math.nan) | {
-        "fid": _fid(statistics_of(generated.features), theirs),
-        "is_mean": float(inception_score[KEY_METRIC_ISC_MEAN]),
-    }
+    metrics = dict.fromkeys(METRICS, math.nan) | {"fid": _fid(statistics_of(generated.features), theirs)}
+    if generated.logits.shape[1]:
+        splits = metric_settings(generated.num_images, generated.num_images)["isc_splits"]
+        inception_score = isc_features_to_metric(generated.logits, splits=splits)
+        metrics["is_mean"] = float(inception_score[KEY_METRIC_ISC_MEAN])
     if isinstance(reference, Statistics):
         return metrics
     settings = metric_settings(generated.num_images, reference.num_images)

@@ -21,6 +21,11 @@ def save_reference(path: Path, reference: Reference) -> None:
         "mu": torch.from_numpy(statistics.mu),
         "sigma": torch.from_numpy(statistics.sigma),
     }
+    save_sealed(path, tensors)
+
+
+def save_sealed(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Writes a safetensors file with the seal that `sealed_tensors` checks, whole or not at all."""
     with new_file(path) as file:
         file.write(safetensors.torch.save(tensors, {SEAL: _seal(path, tensors)}))
 
@@ -46,9 +51,9 @@ def sealed_tensors(path: Path) -> dict[str, torch.Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             expected = (file.metadata() or {}).get(SEAL)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} does not hold features: {error}") from error
+        raise ValueError(f"{path} does not hold tensors: {error}") from error
     if expected != _seal(path, tensors):
-        raise ValueError(f"{path} is damaged: its features are not those that were saved")
+        raise ValueError(f"{path} is damaged: its tensors are not those that were saved")
     return tensors
 
 

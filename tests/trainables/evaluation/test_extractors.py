@@ -90,7 +90,10 @@ def test_digits_of_another_size_are_refused(name: str) -> None:
 
 
 def test_an_unknown_extractor_is_refused_with_the_known_ones() -> None:
-    message = r"evaluation\.feature_extractor must be one of digits-cnn-v1, mnist-cnn-v1, inception, but got 'resnet'"
+    message = (
+        r"evaluation\.feature_extractor must be one of digits-cnn-v1, mnist-cnn-v1, inception, own-v1,"
+        r" torchvision/<architecture>, but got 'resnet'"
+    )
     with pytest.raises(ValueError, match=message):
         make_extractor("resnet")
 

@@ -1,6 +1,7 @@
 """Feature extractors by the name that a study's configuration and every row of its records give them.
 
-`digits-cnn-v1` and `mnist-cnn-v1` are shipped; `inception` is torch-fidelity's own `inception-v3-compat`. Which layers
+`digits-cnn-v1` and `mnist-cnn-v1` are shipped; `inception` is torch-fidelity's own `inception-v3-compat`;
+`torchvision/<architecture>` takes a file of weights; `own-v1` is trained by the study (`study_extractor`). Which layers
 feed FID, KID, precision and recall, and which the Inception Score, is the extractor's own answer:
 `get_default_feature_layer_for_metric`.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from trainables.evaluation.extractors import digits_cnn, inception, mnist_cnn
+from trainables.evaluation.extractors import digits_cnn, inception, mnist_cnn, own_cnn, torchvision_models
 from trainables.evaluation.extractors.shipped_cnn import ShippedCNN
 
 SHIPPED = (digits_cnn.VERSION, mnist_cnn.VERSION)
@@ -29,10 +30,16 @@ def make_extractor(
 ) -> FeatureExtractorBase:
     """The extractor of that name on `device` (default: the CPU), frozen, in evaluation mode.
 
-    `weights_path` is the configuration's evaluation.extractor_weights: needed by `inception` where there is no network,
-    left at None otherwise. Raises ValueError for an unknown name and for weights that are missing or of something else.
+    `weights_path` is the configuration's evaluation.extractor_weights: needed by torchvision's models, and by
+    `inception` where there is no network; left at None otherwise. Raises ValueError for an unknown name and for weights
+    that are missing or of something else.
     """
-    if name not in EXTRACTORS:
-        raise ValueError(f"evaluation.feature_extractor must be one of {', '.join(EXTRACTORS)}, but got {name!r}")
-    extractor = EXTRACTORS[name](Path(weights_path) if weights_path is not None else None)
+    weights = Path(weights_path) if weights_path is not None else None
+    if name.startswith(torchvision_models.PREFIX):
+        extractor: FeatureExtractorBase = torchvision_models.make_torchvision(name, weights)
+    elif name in EXTRACTORS:
+        extractor = EXTRACTORS[name](weights)
+    else:
+        allowed = [*EXTRACTORS, own_cnn.NAME, f"{torchvision_models.PREFIX}<architecture>"]
+        raise ValueError(f"evaluation.feature_extractor must be one of {', '.join(allowed)}, but got {name!r}")
     return extractor.requires_grad_(False).eval().to(device or "cpu")
