@@ -26,7 +26,7 @@ from study.benchmarks.measuring import Options, Result
 from study.execution.cluster import MEMORY
 
 NAMES = ("loss", "step", "pack", "feed", "checkpoint", "evaluate", "plan", "trial")
-_BY_NAME_ONLY = ("ddp", "chaos", "scale")  # take minutes
+_BY_NAME_ONLY = ("ddp", "chaos", "scale", "neighbours")  # take minutes
 _KEYS = {"device": "cpu", "repeats": "7", "out": str(Path(__file__).parent / "benchmarks")}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from study.config.command_line import compose, entry_point, plain
 from trainables.checks import check_keys, mapping, require_choice, require_text, require_whole
 from trainables.data import load_data, make_data
-from trainables.data.encode_latents import check_shards, encode_shards, load_text_encoder, load_vae
+from trainables.data.encode_latents import check_shards, encode_shards, load_prompts, load_vae
+from trainables.data.encode_text import load_text_encoder
 from trainables.data.latents import PROMPTS
 
 _KEYS = [
@@ -35,8 +36,9 @@ def main(argv: list[str]) -> int:
     out = Path(require_text("out", raw["out"], "a path"))
     if raw["check"]:
         return check_shards(out)
-    data, vae = load_data(make_data(mapping(raw, "data"))), load_vae(raw)
-    encode_text = load_text_encoder(raw, len(data))
+    data = load_data(make_data(mapping(raw, "data")))
+    load_prompts(raw, len(data))  # before the encoders, which take a while to load
+    vae, encode_text = load_vae(raw), load_text_encoder(raw)
     encode_shards(data, vae, encode_text, out, raw)
     return 0
 

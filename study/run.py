@@ -37,6 +37,7 @@ from study.search.replay import describe_tuning, replay, unconfirmed, wanted_pha
 from study.search.rounds import TeacherSearch
 from study.watching.events import logged_sweep
 from trainables.data.planned import Planned
+from trainables.models.pretrained import require_fetchable
 from trainables.specs import Member, TeacherSpec
 
 
@@ -121,6 +122,8 @@ def _run_in_lease(
 ) -> None:
     """Nothing in the study directory is moved or removed before every check has passed, the cluster's too."""
     missing, counts = missing_teachers(config), Counts.of(config)
+    for spec in missing:
+        require_fetchable(spec)
     work = None if damaged else _Work.find(config, planned)
     need = None
     if work is not None and (slots := local_slots(config.cluster)) is not None:  # known before Ray is started

@@ -33,11 +33,14 @@ def _make_and_list(config: StudyConfig, command: str) -> int:
     from study.execution.machine import require_machine
     from study.execution.teachers import make_teachers, missing_teachers
     from study.planning.members import plan_teachers
+    from trainables.models.pretrained import require_fetchable
     from trainables.models.teachers import find_teacher
 
     require_machine(config.cluster.address)
     with lease(config.study_dir):
         missing = missing_teachers(config)
+        for spec in missing:
+            require_fetchable(spec)
         if missing or is_damaged(config.study_dir):
             with connected(config.cluster):
                 set_aside_damaged(config.study_dir)  # not before every check has passed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from storage import file_digest, read_sealed, sealed
 from trainables.checks import require_text
 from trainables.data.dataset import POOLED, TEXT, Dataset
+from trainables.data.encode_text import EncodeText
 from trainables.data.latents import (
     LATENTS,
     LOG_VARIANCE,
@@ -23,14 +24,21 @@ from trainables.data.latents import (
     PROMPTS,
     describe_shard,
 )
+from trainables.weights import as_safetensors
 
 Tensors = dict[str, torch.Tensor]
 
 
 def _encode(
-    data: Dataset, vae: Any, encode_text: Callable[..., Tensors] | None, indices: torch.Tensor, raw: Mapping[str, Any]
+    data: Dataset,
+    vae: Any,
+    encode_text: EncodeText | None,
+    prompts: Sequence[str],
+    indices: torch.Tensor,
+    *,
+    raw: Mapping[str, Any],
 ) -> Tensors:
-    """The tensors of one shard, float32; mirrored images are encoded too where the data mirrors them."""
+    """The tensors of one shard, latents in float32; mirrored images are encoded too where the data mirrors them."""
     found: dict[str, list[torch.Tensor]] = {}
     for part in torch.split(indices, raw["batch_size"]):
         images = data.x_0(part).to(raw["device"]).expand(-1, vae.config.in_channels, -1, -1)
@@ -38,7 +46,7 @@ def _encode(
         if data.flip:
             tensors |= dict(zip((MIRRORED, MIRRORED_LOG_VARIANCE), _posterior(vae, images.flip(-1)), strict=True))
         if encode_text is not None:
-            tensors |= encode_text(None, part)
+            tensors |= encode_text([prompts[index] for index in part.tolist()])
         for name, value in tensors.items():
             found.setdefault(name, []).append(value)
     whole = {**{name: torch.cat(parts) for name, parts in found.items()}, **data.condition(indices)}
@@ -57,44 +65,26 @@ def _posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 def load_vae(raw: Mapping[str, Any]) -> Any:
     from diffusers import AutoencoderKL
 
-    folder = require_text("vae", raw["vae"], "a path")
+    folder = Path(require_text("vae", raw["vae"], "a path"))
     try:
-        vae = AutoencoderKL.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-        )
+        with as_safetensors(folder) as safe:
+            vae = AutoencoderKL.from_pretrained(
+                safe, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+            )
     except (OSError, ValueError) as error:
-        raise ValueError(f"vae must be a diffusers directory of an AutoencoderKL but got {folder}: {error}") from error
+        said = " ".join(str(error).split())
+        raise ValueError(f"vae must be a diffusers directory of an AutoencoderKL but got {folder}: {said}") from error
     return vae.eval().requires_grad_(False).to(raw["device"])
 
 
-def load_text_encoder(raw: Mapping[str, Any], num_images: int) -> Callable[..., Tensors] | None:
-    """(texts, or None for the prompts of indices) -> encoder_hidden_states, and pooled_projections where there are."""
+def load_prompts(raw: Mapping[str, Any], num_images: int) -> list[str]:
+    """A line of the file for every image; none without a text encoder. Raises ValueError for another number."""
     if raw["text_encoder"] is None:
-        return None
-    try:
-        from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
-    except ImportError as error:
-        raise ValueError("text_encoder needs the extra: pip install '.[text]'") from error
-    folder, where = Path(require_text("text_encoder", raw["text_encoder"], "a path")), raw["device"]
-    tokenizer = AutoTokenizer.from_pretrained(require_text("tokenizer", raw["tokenizer"], "a path"))
-    config = json.loads((folder / "config.json").read_text())
-    projects = "CLIPTextModelWithProjection" in config.get("architectures", [])
-    model_class = CLIPTextModelWithProjection if projects else CLIPTextModel
-    model: Any = model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval().to(where)
+        return []
     prompts = Path(require_text("prompts", raw["prompts"], "a path")).read_text().splitlines()
     if len(prompts) != num_images:
         raise ValueError(f"prompts must have a line for each of the {num_images} images but has {len(prompts)}")
-
-    def encode(texts: list[str] | None, indices: torch.Tensor | None) -> Tensors:
-        wanted = texts if indices is None else [prompts[index] for index in indices.tolist()]
-        length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-        tokens = tokenizer(wanted, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        with torch.inference_mode():
-            found = model(tokens.input_ids.to(where))
-        pooled = {POOLED: found.text_embeds.cpu()} if projects else {}
-        return {TEXT: found.last_hidden_state.cpu(), **pooled}
-
-    return encode
+    return prompts
 
 
 def check_shards(out: Path) -> int:
@@ -125,14 +115,14 @@ def _write(path: Path, facts: Mapping[str, Any]) -> None:
         file.write(sealed(path.name, facts))
 
 
-def encode_shards(
-    data: Dataset, vae: Any, encode_text: Callable[..., Tensors] | None, out: Path, raw: Mapping[str, Any]
-) -> None:
+def encode_shards(data: Dataset, vae: Any, encode_text: EncodeText | None, out: Path, raw: Mapping[str, Any]) -> None:
     """Encodes what is not encoded yet, a shard at a time, and writes the manifest at the end."""
+    texts = load_prompts(raw, len(data))
     out.mkdir(parents=True, exist_ok=True)
-    shards = _written(out, "shard", len(data), raw, lambda indices: _encode(data, vae, encode_text, indices, raw))
+    encode = partial(_encode, data, vae, encode_text, texts, raw=raw)
+    shards = _written(out, "shard", len(data), raw, encode)
     prompts = {name: _encode_prompts(name, out, encode_text, raw) for name in PROMPTS if raw[name]}
-    null = dict(data.null) | (encode_text([""] if raw["prompts"] else None, None) if encode_text else {})
+    null = dict(data.null) | (encode_text([""]) if encode_text else {})
     null = {name: value[0] if name in (TEXT, POOLED) else value for name, value in null.items()}
     _save(out / NULL, null)
     if not (out / "vae").exists():
@@ -167,7 +157,7 @@ def _written(
 
 
 def _encode_prompts(
-    name: str, out: Path, encode_text: Callable[..., Tensors] | None, raw: Mapping[str, Any]
+    name: str, out: Path, encode_text: EncodeText | None, raw: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Shards of the lines of a text file, without images."""
     if encode_text is None:
@@ -175,7 +165,7 @@ def _encode_prompts(
     texts = Path(require_text(name, raw[name], "null or the path of a text file")).read_text().splitlines()
 
     def encode(indices: torch.Tensor) -> Tensors:
-        parts = [encode_text([texts[index] for index in part.tolist()], None)
+        parts = [encode_text([texts[index] for index in part.tolist()])
                  for part in torch.split(indices, raw["batch_size"])]  # fmt: skip
         return {key: torch.cat([part[key] for part in parts]).contiguous().clone() for key in parts[0]}
 

@@ -16,11 +16,12 @@ from trainables.data import DataShape, data_shape
 from trainables.families import FAMILIES, Family
 from trainables.models.build import build_model, known_class, load_model
 from trainables.models.conditions import require_conditions
+from trainables.models.hub import cached_repository, fetch_configs, fetch_repository
 from trainables.models.scheduler_config import find_process, require_trained_like
 from trainables.models.sizes import count
-from trainables.models.weights import check_weights, weight_digest, weight_files
 from trainables.process import Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec
+from trainables.weights import as_safetensors, check_weights, weight_digest, weight_files
 
 _SUBFOLDERS = ("unet", "transformer")  # of a pipeline's directory
 
@@ -40,8 +41,23 @@ def find_pretrained(
     """The model of a directory: a model's own, or a pipeline's with unet/ or transformer/ and scheduler/ in it.
 
     variant: of the weights, e.g. fp16. Raises ValueError, naming the teacher, when there is no such model with
-    safetensors weights that can be loaded, or it is not made for such data.
+    weights that can be loaded, or it is not made for such data.
     """
+    folder, spec, process = _described(name, root, subfolder, shape)
+    try:
+        files = weight_files(folder, variant)
+        check_weights(files, build_model(spec, shape, seed=0, device="meta"))
+    except ValueError as error:
+        raise ValueError(f"teacher {name}: {error}") from error
+    digest = weight_digest(folder / "config.json", files)
+    pretrained = Pretrained(folder=str(folder.absolute()), digest=digest, variant=variant)
+    return Found(spec, pretrained, process)
+
+
+def _described(
+    name: str, root: Path, subfolder: str | None, shape: DataShape
+) -> tuple[Path, ModelSpec, Process | None]:
+    """The model's own folder, and what its config and its scheduler's say; its weights are not looked at."""
     folder = _model_folder(name, root, subfolder)
     try:
         config = json.loads((folder / "config.json").read_bytes())
@@ -55,20 +71,15 @@ def find_pretrained(
     family = FAMILIES[model_class]
     require_conditions(f"teacher {name}", model_class, config, shape)
     spec = ModelSpec(name=name, model_class=model_class, config=_own(name, folder, config, family, shape))
-    try:
-        files = weight_files(folder, variant)
-        check_weights(files, build_model(spec, shape, seed=0, device="meta"))
-    except ValueError as error:
-        raise ValueError(f"teacher {name}: {error}") from error
-    digest = weight_digest(folder / "config.json", files)
-    pretrained = Pretrained(folder=str(folder.absolute()), digest=digest, variant=variant)
-    return Found(spec, pretrained, find_process(name, folder, root))
+    return folder, spec, find_process(name, folder, root)
 
 
 def load_pretrained(spec: TeacherSpec) -> nn.Module:
     """The model of a pretrained teacher, for images of the data's size. Raises ValueError like `fetch`."""
     assert spec.pretrained is not None
-    model: Any = load_model(fetch(spec), variant=spec.pretrained.variant)
+    variant = spec.pretrained.variant
+    with as_safetensors(fetch(spec), variant) as folder:
+        model: Any = load_model(folder, variant=variant)
     model.register_to_config(sample_size=data_shape(spec.data).image[1])  # pipelines sample what it says
     return model  # type: ignore[no-any-return]
 
@@ -82,14 +93,62 @@ def fetch(spec: TeacherSpec) -> Path:
     assert pretrained is not None
     if pretrained.folder is not None:
         return Path(pretrained.folder)
-    root, shape = _from_hub(pretrained), data_shape(spec.data)
-    found = find_pretrained(spec.name, root, pretrained.subfolder, shape, variant=pretrained.variant)
-    require_trained_like(spec.name, found.process, spec.process)
-    theirs, ours = (count(model, data_shape(spec.data)) for model in (found.model, spec.model))
-    if theirs != ours:
-        raise ValueError(f"teacher {spec.name}: {pretrained.hub} has {theirs.params} parameters, not {ours.params}")
+    try:
+        return _checked(spec, fetch_repository(pretrained))
+    except ValueError as error:
+        raise _named(spec, error) from error
+
+
+def require_fetchable(spec: TeacherSpec) -> None:
+    """Raises ValueError, in a line, unless a teacher of the hub is in the cache of this machine or can be fetched, and
+    is what the spec says. Of one that is not in the cache only the small files are fetched.
+    """
+    pretrained = spec.pretrained
+    if pretrained is None or pretrained.hub is None:
+        return
+    root = cached_repository(pretrained)
+    try:
+        if root is not None and _has_weights(root, pretrained):
+            _checked(spec, root)
+        else:
+            _, model, process = _described(
+                spec.name, fetch_configs(pretrained), pretrained.subfolder, data_shape(spec.data)
+            )
+            _require_same(spec, model, process)
+    except ValueError as error:
+        raise _named(spec, error) from error
+
+
+def _has_weights(root: Path, pretrained: Pretrained) -> bool:
+    try:
+        return bool(weight_files(root / (pretrained.subfolder or ""), pretrained.variant))
+    except ValueError:
+        return False
+
+
+def _checked(spec: TeacherSpec, root: Path) -> Path:
+    """The model's own folder in a repository, found to be what the spec says."""
+    assert spec.pretrained is not None
+    subfolder, variant = spec.pretrained.subfolder, spec.pretrained.variant
+    found = find_pretrained(spec.name, root, subfolder, data_shape(spec.data), variant=variant)
+    _require_same(spec, found.model, found.process)
     assert found.pretrained.folder is not None
     return Path(found.pretrained.folder)
+
+
+def _require_same(spec: TeacherSpec, model: ModelSpec, process: Process | None) -> None:
+    assert spec.pretrained is not None
+    require_trained_like(spec.name, process, spec.process)
+    theirs, ours = (count(one, data_shape(spec.data)) for one in (model, spec.model))
+    if theirs != ours:
+        raise ValueError(
+            f"teacher {spec.name}: {spec.pretrained.hub} has {theirs.params} parameters, not {ours.params}"
+        )
+
+
+def _named(spec: TeacherSpec, error: ValueError) -> ValueError:
+    said = " ".join(str(error).split())
+    return ValueError(said if said.startswith(f"teacher {spec.name}: ") else f"teacher {spec.name}: {said}")
 
 
 def _model_folder(name: str, root: Path, subfolder: str | None) -> Path:
@@ -113,18 +172,3 @@ def _own(name: str, folder: Path, config: Mapping[str, Any], family: Family, sha
         if found != value and (key != "sample_size" or family.is_sized):
             raise ValueError(f"teacher {name}: {folder} has {key} {found!r}, but the data needs {value!r}")
     return {key: value for key, value in known.items() if key not in needed}
-
-
-def _from_hub(pretrained: Pretrained) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    assert pretrained.hub is not None
-    folder = f"{pretrained.subfolder}/" if pretrained.subfolder else ""
-    variant = f".{pretrained.variant}" if pretrained.variant else ""
-    weights = [f"{folder}*{variant}{end}.safetensors" for end in ("", "-?????-of-?????")]
-    patterns = [f"{folder}*.json", *weights, "scheduler/*.json", "scheduler_config.json"]
-    try:
-        return Path(snapshot_download(pretrained.hub, revision=pretrained.revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{pretrained.hub} cannot be fetched from the hub: {str(error).splitlines()[0]}") from error

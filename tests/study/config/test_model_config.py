@@ -69,11 +69,13 @@ def test_a_teacher_that_does_not_fit_is_refused(make: Any, message: str, tmp_pat
         config_of(f"teachers=[{{name:mine,folder:{make(tmp_path / 'teacher')}}}]")
 
 
-def test_weights_that_are_no_safetensors_are_not_loaded(tmp_path: Path) -> None:
+def test_weights_of_other_kinds_are_not_loaded(tmp_path: Path) -> None:
     folder = saved(tmp_path / "teacher")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ValueError, match="has no safetensors weights, and others are not loaded"):
+    weights.rename(weights.with_suffix(".msgpack"))
+    with pytest.raises(
+        ValueError, match=r"has no weights, and others are not loaded: diffusion_pytorch_model\.msgpack"
+    ):
         config_of(f"teachers=[{{name:mine,folder:{folder}}}]")
 
 

@@ -146,8 +146,8 @@ def as_fp16(path: Path) -> None:
     path.rename(path.with_suffix(".fp16.safetensors"))
 
 
-def as_a_pickle(path: Path) -> None:
-    path.rename(path.with_suffix(".bin"))
+def as_another_kind(path: Path) -> None:
+    path.rename(path.with_suffix(".h5"))
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def as_a_pickle(path: Path) -> None:
         (cut_off, "cannot be read, it may be cut off"),
         (without_a_tensor, "lacks the weights conv_in.weight"),
         (of_another_width, r"has conv_in.weight of shape \[16, 1, 3, 3\], but the model \[8, 1, 3, 3\]"),
-        (as_fp16, "has no safetensors weights, but those of variant fp16: say variant: fp16"),
-        (as_a_pickle, "has no safetensors weights, and others are not loaded: diffusion_pytorch_model.bin"),
+        (as_fp16, "has no weights, but those of variant fp16: say variant: fp16"),
+        (as_another_kind, "has no weights, and others are not loaded: diffusion_pytorch_model.h5"),
         (as_a_link_to_nothing, "is a link to blobs/123, which is not there"),
-        (Path.unlink, "has no safetensors weights"),
+        (Path.unlink, "has no weights"),
     ],
 )
 def test_weights_that_cannot_be_loaded_are_named(damage: Any, message: str, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_variant_can_be_asked_for_and_is_loaded_in_full_precision(tmp_path: Pa
     loaded = load_pretrained(spec).state_dict()
     assert {tensor.dtype for tensor in loaded.values()} == {torch.float32}
     assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in halves.items())
-    with pytest.raises(ValueError, match="has no safetensors weights of variant ema, but those of variant fp16"):
+    with pytest.raises(ValueError, match="has no weights of variant ema, but those of variant fp16"):
         teacher(folder, more=",variant:ema")
     with pytest.raises(ValueError, match=r"teachers.variant must be null or e.g. fp16 but got '../x'"):
         teacher(folder, more=",variant:../x")
