@@ -11,6 +11,7 @@ from typing import Any
 from trainables.specs import Pretrained
 
 _WEIGHTS = ("safetensors", "bin")
+_NETWORK = ("httpx", "httpcore", "requests")  # whose errors the hub's client lets through
 
 
 def cached_repository(pretrained: Pretrained) -> Path | None:
@@ -62,35 +63,32 @@ def _download(pretrained: Pretrained, patterns: Sequence[str]) -> Path:
 
 def _asked(pretrained: Pretrained, ask: Any) -> Any:
     """What the hub answers. Raises ValueError with the cause alone, of which the hub's own messages have many lines."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         return ask()
-    except GatedRepoError as error:
-        cause, found = "its licence must be accepted there, and HF_TOKEN be set to a token of who did", error
-    except RepositoryNotFoundError as error:
-        cause, found = "there is no such repository, or HF_TOKEN may not read it", error
-    except RevisionNotFoundError as error:
-        cause, found = f"it has no revision {pretrained.revision or 'main'}", error
-    except OfflineModeIsEnabled as error:
-        cause, found = "HF_HUB_OFFLINE forbids it, and it is not in the cache (HF_HOME)", error
-    except LocalEntryNotFoundError as error:
-        cause, found = "the hub cannot be reached, and it is not in the cache (HF_HOME)", error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        cause, found = str(error).splitlines()[0] if str(error) else type(error).__name__, error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests"):
+        cause = _cause(error, pretrained)
+        is_known = isinstance(error, (HfHubHTTPError, HFValidationError, OSError))
+        if not is_known and type(error).__module__.partition(".")[0] not in _NETWORK:
             raise
-        cause, found = f"the hub cannot be reached ({type(error).__name__})", error
-    raise ValueError(f"{pretrained.hub} cannot be fetched from the hub: {cause}") from found
+        raise ValueError(f"{pretrained.hub} cannot be fetched from the hub: {cause}") from error
+
+
+def _cause(error: Exception, pretrained: Pretrained) -> str:
+    from huggingface_hub import errors
+
+    causes: tuple[tuple[type[Exception], str], ...] = (
+        (errors.GatedRepoError, "its licence must be accepted there, and HF_TOKEN be set to a token of who did"),
+        (errors.RepositoryNotFoundError, "there is no such repository, or HF_TOKEN may not read it"),
+        (errors.RevisionNotFoundError, f"it has no revision {pretrained.revision or 'main'}"),
+        (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE forbids it, and it is not in the cache (HF_HOME)"),
+        (errors.LocalEntryNotFoundError, "the hub cannot be reached, and it is not in the cache (HF_HOME)"),
+    )
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if type(error).__module__.partition(".")[0] in _NETWORK:
+        said = f"the hub cannot be reached ({type(error).__name__})"
+    return next((cause for kind, cause in causes if isinstance(error, kind)), said)
 
 
 def _repository(pretrained: Pretrained) -> str:
