@@ -47,6 +47,11 @@ class ClusterConfig:
         require_whole("cluster.num_workers", self.num_workers, 1)
         require_number("cluster.cpus_per_worker", self.cpus_per_worker, above=0)
         require_number("cluster.gpus_per_worker", self.gpus_per_worker, at_least=0)
+        if self.num_workers > 1 and 0 < self.gpus_per_worker < 1:
+            raise ValueError(
+                f"cluster.gpus_per_worker must be 0, or 1 or more, where cluster.num_workers is {self.num_workers},"
+                f" for NCCL refuses two ranks on one GPU, but got {self.gpus_per_worker:g}"
+            )
         require_number("cluster.memory_gb_per_worker", self.memory_gb_per_worker, at_least=0)
         require_text("cluster.dashboard_host", self.dashboard_host, "an address such as 127.0.0.1")
         if not _HOST.match(self.dashboard_host):
@@ -116,6 +121,10 @@ class StudyConfig:
                 f"train.batch_size must be a multiple of cluster.num_workers ({self.cluster.num_workers})"
                 f" but got {self.train.batch_size}"
             )
+        self._require_parts(self.train, self.cluster.num_workers)
+        for teacher in self.teachers:
+            if teacher.pretrained is None:
+                self._require_parts(teacher.train, 1)
         stopping = self.tuning.early_stopping if self.tuning else None
         if stopping is not None and stopping.steps[-1] >= self.train.steps:
             raise ValueError(
@@ -127,6 +136,14 @@ class StudyConfig:
     def checkpoint_seconds(self) -> float | None:
         """Between two checkpoints of a pack or a teacher; None: there are none."""
         return None if self.checkpoint_every_minutes is None else 60.0 * self.checkpoint_every_minutes
+
+    def _require_parts(self, train: TrainSpec, num_workers: int) -> None:
+        share, parts = train.batch_size // num_workers, self.execution.gradient_accumulation
+        if share % parts:
+            raise ValueError(
+                f"pack.gradient_accumulation must divide a worker's share of {train.key}.batch_size, which is {share},"
+                f" but got {parts}"
+            )
 
     def _require_first(self) -> None:
         if self.teachers_first and self.tuning is not None:

@@ -15,6 +15,7 @@ from trainables.models import build_model
 from trainables.ranks import Ranks
 from trainables.specs import Member
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.pack import Progress, train_pack
 
 TRAIN = train_spec(steps=20, batch_size=8, precision="float64")
@@ -37,6 +38,7 @@ def outcome(
     members: Sequence[Member] = MEMBERS,
     checkpoints: Checkpoints | None = None,
     progress: Callable[[int], None] = lambda _steps: None,
+    execution: Execution = BY_DEFAULT,
 ) -> list[dict[str, object]]:
     """Weights, curve and divergence of each member after training."""
     torch.set_num_threads(1)
@@ -50,6 +52,7 @@ def outcome(
         ranks=ranks,
         progress=Progress(progress, interval_seconds=-1.0),
         checkpoints=checkpoints,
+        execution=execution,
     )
     return [
         {
@@ -81,6 +84,8 @@ if __name__ == "__main__":
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world_size)
     results = {"shared": outcome(Ranks.current()), "own": outcome(GateOfItsOwn(rank, world_size), MEMBERS[:1])}
+    in_parts = Execution(gradient_accumulation=2, activation_checkpointing=True)
+    results["in_parts"] = outcome(Ranks.current(), MEMBERS[:2], execution=in_parts)
     results["resumed"] = resumed(Ranks.current(), folder / "checkpoints")
     if rank == 0:
         (folder / "results.json").write_text(json.dumps(results))

@@ -11,13 +11,23 @@ _AHEAD_ON_GPU = 2  # batches
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """prefetch: batches that a thread draws ahead; None: 2 on a GPU, none on a CPU, which has the work to do itself."""
+    """prefetch: batches that a thread draws ahead; None: 2 on a GPU, none on a CPU, which has the work to do itself.
+    gradient_accumulation: the parts that a rank's share of a batch is cut into; activations are of one part at a time.
+    activation_checkpointing: activations within a student's blocks are computed again for the backward pass.
+    """
 
     prefetch: int | None = None
+    gradient_accumulation: int = 1
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.prefetch is not None:
             require_whole("pack.prefetch", self.prefetch, 0, 100)
+        require_whole("pack.gradient_accumulation", self.gradient_accumulation, 1)
+        if not isinstance(self.activation_checkpointing, bool):
+            raise ValueError(
+                f"pack.activation_checkpointing must be true or false but got {self.activation_checkpointing!r}"
+            )
 
     def batches_ahead(self, device: torch.device) -> int:
         """How many batches are drawn ahead on this device."""

@@ -232,7 +232,15 @@ def train_pack(
         with blamed_on(member):
             new_student = partial(initial_student, member.student, data.shape, initial, seed=member.seed)
             trainees.append(
-                Trainee(member, new_student, data.shape, teacher_features=shapes, device=device, ranks=ranks)
+                Trainee(
+                    member,
+                    new_student,
+                    data.shape,
+                    teacher_features=shapes,
+                    device=device,
+                    ranks=ranks,
+                    execution=execution,
+                )
             )
     watch, judged = watch or Watch(), 0.0
 

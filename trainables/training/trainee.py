@@ -20,6 +20,7 @@ from trainables.ranks import Ranks
 from trainables.seeds import derived_seed
 from trainables.specs import Member
 from trainables.training.adapted_student import AdaptedStudent
+from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.optimiser import ema_decay, flatten_parameters, learning_rate, make_optimiser, padded
 
 _MOMENT = "optimiser."
@@ -41,6 +42,7 @@ class Trainee:
         teacher_features: Mapping[str, Shapes],
         device: torch.device,
         ranks: Ranks,
+        execution: Execution = BY_DEFAULT,
     ) -> None:
         self.member, self.ranks = member, ranks
         self.diverged_at_step: int | None = None
@@ -49,7 +51,9 @@ class Trainee:
         self._new_student, self._num_channels = new_student, shape.image[0]
         student = new_student()
         feature = member.method.feature
-        module = AdaptedStudent(student, feature, teacher_features.get(feature, {}), shape, member.seed)
+        module = AdaptedStudent(
+            student, feature, teacher_features.get(feature, {}), shape, member.seed, execution=execution
+        )
         self._adapters, self._teacher_names = module.adapters, [other for _, other in module.pairs]
         module.to(device=device, dtype=getattr(torch, member.train.precision)).train()
         self._parameters, num_student = flatten_parameters(module, first=student)

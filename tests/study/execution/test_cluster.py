@@ -58,6 +58,13 @@ def test_slots_follow_the_nodes_that_are_there(monkeypatch: pytest.MonkeyPatch) 
     assert slots() == 0  # its packs were to stay on one node
 
 
+def test_two_ranks_never_share_a_gpu() -> None:
+    assert replace(CONFIG, num_workers=1, gpus_per_worker=0.5).gpus_per_worker == 0.5
+    assert replace(CONFIG, num_workers=2, gpus_per_worker=1).num_workers == 2
+    with pytest.raises(ValueError, match=r"cluster\.gpus_per_worker must be 0, or 1 or more, .* but got 0\.5"):
+        replace(CONFIG, num_workers=2, gpus_per_worker=0.5)
+
+
 def test_in_a_job_the_study_lies_outside_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_outlives_job(Path("studies/x"), "local")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")

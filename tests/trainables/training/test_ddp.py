@@ -65,6 +65,13 @@ def test_two_ranks_train_the_student_of_one(index: int, one_rank: list[dict], tw
         assert point == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
+@pytest.mark.parametrize("index", [0, 1], ids=["lift_place_feat", "out_feat_kd"])
+def test_two_ranks_that_accumulate_gradients_do_so_too(
+    index: int, one_rank: list[dict], two_ranks: dict[str, list[dict]]
+) -> None:
+    assert distance(two_ranks["in_parts"][index]["weights"], one_rank[index]["weights"]) < 1e-10
+
+
 def test_it_takes_the_gate_of_the_whole_batch(one_rank: list[dict], two_ranks: dict[str, list[dict]]) -> None:
     gates = [point["gate"] for point in one_rank[0]["curve"]]
     assert max(gates) > 0.05  # else a gate that is not shared would not show
