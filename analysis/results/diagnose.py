@@ -21,6 +21,7 @@ from analysis.statistics.diagnostics import (
 )
 from analysis.statistics.family import Family
 
+OWN_FEATURES = "own-"  # begins the names of extractors that a study trains itself
 _SEED = re.compile(r" \(seed \d+\)\Z")
 
 
@@ -28,11 +29,28 @@ def diagnose(
     cells: Sequence[Cell], tries: Tries | None, family: Family | None, collapse_fid: float | None
 ) -> list[str]:
     """Sentences, the ones that a reader must know first."""
+    own = _own_features(cells)
     if tries is None:
-        return []
+        return own
     once = _once(cells, tries)
-    found = [*_alike(tries), *_collapses(tries, once), *_threshold(tries, once, collapse_fid), *_teachers(cells, tries)]
+    found = [
+        *own,
+        *_alike(tries),
+        *_collapses(tries, once),
+        *_threshold(tries, once, collapse_fid),
+        *_teachers(cells, tries),
+    ]
     return [*found, *(_without(tries, family) if family is not None else [])]
+
+
+def _own_features(cells: Sequence[Cell]) -> list[str]:
+    names = {str(cell.member.get("evaluation.feature_extractor")) for cell in cells}
+    return [
+        f"FIDs are in the features of {name}, a network that the study trained on its own images: they compare within"
+        " one study alone, not with another one (even of the same images) and not with any published FID."
+        for name in sorted(names)
+        if name.startswith(OWN_FEATURES)
+    ]
 
 
 def component_rows(cells: Sequence[Cell]) -> list[tuple[str, Components]]:

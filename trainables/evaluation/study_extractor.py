@@ -124,6 +124,12 @@ class _Files:
     def are_there(self) -> bool:
         return self.weights.exists() and self.facts.exists()
 
+    def digest(self) -> str | None:
+        """Of the weights, by either file; None where both are gone. Raises ValueError for a damaged one."""
+        if self.weights.exists():
+            return tensors_digest(sealed_tensors(self.weights))
+        return read_sealed(self.facts.name, self.facts)["digest"] if self.facts.exists() else None
+
 
 def _own_extractor(spec: EvaluationSpec, data: DataSpec, folder: Path, device: torch.device) -> OwnCNN:
     name = f"own-{own_id(spec, data)}"
@@ -145,10 +151,11 @@ def _make_own(files: _Files, identity: dict[str, Any], images: OwnImages, device
     trained = train_own(images, device)
     tensors = {key: tensor.cpu().contiguous() for key, tensor in trained.network.state_dict().items()}
     digest = tensors_digest(tensors)
-    if files.facts.exists() and read_sealed(files.facts.name, files.facts)["digest"] != digest:
+    if files.digest() not in (None, digest):
         raise ValueError(
-            f"{files.weights} is gone, and another machine or number of threads made other weights of the same images:"
-            f" FIDs of both do not compare. Bring it back, or remove {files.facts} and the records"
+            f"one of {files.weights} and {files.facts.name} is gone, and another machine or number of threads made"
+            " other weights of the same images: FIDs of both do not compare. Bring it back, or remove both and the"
+            " records"
         )
     facts = {
         **identity,

@@ -257,3 +257,12 @@ def test_toy_rows_have_a_whole_report(tmp_path: Path) -> None:
     assert results.family is not None
     assert results.family.primary == ("lift_place_feat", "out_kd")
     assert any("Collapsed or diverged: out_kd with large 2 of 5" in text for text in results.findings.notes)
+
+
+def test_the_features_of_a_network_of_the_studys_own_are_said_to_be_that(tmp_path: Path) -> None:
+    fids = [50.0, 51.0, 52.0]
+    own = [make_row("out_kd", "small", seed, fid, feature_extractor="own-v1") for seed, fid in enumerate(fids)]
+    (text,) = (text for text in results_of(tmp_path / "own", own).diagnostics if "own-v1" in text)
+    assert "they compare within one study alone" in text
+    shipped = [make_row("out_kd", "small", seed, fid) for seed, fid in enumerate(fids)]
+    assert not any("within one study" in text for text in results_of(tmp_path / "shipped", shipped).diagnostics)

@@ -80,10 +80,13 @@ def test_what_is_damaged_or_comes_out_otherwise_is_refused(tmp_path: Path, monke
     weights.unlink()
     study_extractor(OWN, Digits(), tmp_path, "cpu")
     assert weights.read_bytes() == content, "the same images give the same weights"
-    weights.unlink()
     monkeypatch.setattr(train_own_cnn, "MAX_LEARNING_RATE", 1e-3)  # stands for another machine
-    with pytest.raises(ValueError, match=rf"{weights} is gone, and another machine .* other weights .* or remove"):
-        study_extractor(OWN, Digits(), tmp_path, "cpu")
+    for path in (weights.with_suffix(".json"), weights):
+        kept = path.read_bytes()
+        path.unlink()
+        with pytest.raises(ValueError, match=rf"one of {weights} and .* is gone, and another machine .* other weights"):
+            study_extractor(OWN, Digits(), tmp_path, "cpu")
+        path.write_bytes(kept)
 
 
 def test_rows_say_of_which_images_it_is_before_there_is_one() -> None:
