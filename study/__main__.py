@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "init": "write a study of your own, to be edited",
     "sweep": "run what is missing of a study, and report",
     "teachers": "train and list only the teachers",
     "status": "what a study has done and what is left",

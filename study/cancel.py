@@ -1,6 +1,9 @@
-"""python -m study.cancel study_dir=... : stops the sweep that runs on a study, wherever it runs, as Ctrl-C would there.
+"""kd-study cancel study_dir=... : stops the sweep that runs on a study, wherever it runs, as Ctrl-C would there.
 
-Finished members are kept, the rest goes on from its checkpoints when the sweep's command is run again.
+`python -m study.cancel` is the same. Finished members are kept; the rest goes on from its checkpoints when the sweep's
+command is run again.
+
+    kd-study cancel study_dir=studies/digits
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""python -m study.latents data=... vae=<folder> out=<folder>: encodes a data set once, for data=latents.
+"""kd-study latents data=... vae=<folder> out=<folder>: encodes a data set once, for data=latents.
 
-Run again, it goes on after the last whole shard. Means and variances of the autoencoder's posterior are kept.
+`python -m study.latents` is the same. Run again, it goes on after the last whole shard. Means and variances of the
+autoencoder's posterior are kept.
+
+    kd-study latents data=folder data.name=mine data.path=/images data.size=256 vae=/models/vae out=/latents device=cuda
 """
 
 from __future__ import annotations

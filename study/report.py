@@ -1,4 +1,12 @@
-"""python -m study.report study_dir=... : the stability report again, from the records alone."""
+"""kd-study report study_dir=... [key=value ...]: the stability report again, from the records alone.
+
+`python -m study.report` is the same.
+
+    kd-study report study_dir=studies/digits
+    kd-study report study_dir=studies/digits report.baseline=out_kd 'where={seed:[0,1]}'
+    kd-study report study_dir=studies/a compare=[studies/b]    studies side by side
+    kd-study report published=table6 report_dir=report/table6  the paper's own tries
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""python -m study.status study_dir=... : what is done and what is left, also as <study_dir>/report/status.html."""
+"""kd-study status study_dir=... [watch_seconds=10]: what is done and what is left, here and in report/status.html.
+
+`python -m study.status` is the same.
+
+    kd-study status study_dir=studies/digits
+    kd-study status study_dir=studies/digits watch_seconds=10    again and again, until the sweep ends
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""python -m study.sweep: plans the study, runs the members that have no row yet, and writes the report."""
+"""kd-study sweep [FILE.yaml] [key=value ...]: plans a study, runs the members that have no row yet, and reports.
+
+`python -m study.sweep` is the same. The same command again runs only what is missing.
+
+    kd-study sweep                                         the embedded study: 3 minutes on two cores
+    kd-study sweep dry_run=true                            what it would take; starts nothing
+    kd-study sweep my_study.yaml train.steps=1000          a file that kd-study init wrote; what is typed wins over it
+    kd-study sweep teachers=[unet_16,unet_64] seeds=0-9 study=longer
+    kd-study sweep methods=[out_kd,lift_place] data=folder data.name=mine data.path=/images data.size=32
+    kd-study sweep protocol=tuned study=tuned              tunes every method equally, then confirms on fresh seeds
+    kd-study sweep +experiment=celeba_table6 scale=tiny    an experiment of the paper, as a miniature
+"""
 
 from __future__ import annotations
 
@@ -12,10 +23,11 @@ def main(argv: list[str]) -> int:
 
     Exit code 0 done, 1 failed, 3 its budget is spent, 130 interrupted.
     """
+    cfg = compose("config", argv)
+
     from study.execution.ending import ended
     from study.run import run_study
 
-    cfg = compose("config", argv)
     command = shlex.join(["python", "-m", "study.sweep", *argv])
     return ended(lambda: run_study(cfg, command), command)
 

@@ -1,4 +1,9 @@
-"""python -m study.teachers: trains the configured teachers once, and lists them."""
+"""kd-study teachers [FILE.yaml] [key=value ...]: trains the configured teachers once, and lists them.
+
+`python -m study.teachers` is the same, with the keys of kd-study sweep.
+
+    kd-study teachers teachers=[unet_16,unet_64]
+"""
 
 from __future__ import annotations
 
@@ -16,10 +21,14 @@ def main(argv: list[str]) -> int:
 
     Exit code 0 done, 1 failed, 130 interrupted.
     """
+    cfg = compose("config", argv)
+
     from study.config.parse import study_config
+
+    config = study_config(cfg)
+
     from study.execution.ending import ended
 
-    config = study_config(compose("config", argv))
     command = shlex.join(["python", "-m", "study.teachers", *argv])
     return ended(lambda: _make_and_list(config, command), command)
 

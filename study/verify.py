@@ -1,6 +1,9 @@
-"""python -m study.verify study_dir=... : what of a study is missing, changed or foreign, by the digests of its files.
+"""kd-study verify study_dir=... : what of a study is missing, changed or foreign, by the digests of its files.
 
-Reads everything and changes nothing; a sweep looks at names alone. What is not made yet is not missing.
+`python -m study.verify` is the same. Reads everything and changes nothing; a sweep looks at names alone. What is not
+made yet is not missing.
+
+    kd-study verify study_dir=studies/digits
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Checks of what a user chose: each raises ValueError naming the key, the value and what is allowed."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
@@ -10,7 +13,13 @@ T = TypeVar("T")
 
 def require_choice(key: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}")
+        raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}{meant(value, allowed)}")
+
+
+def meant(value: object, allowed: Iterable[str]) -> str:
+    """The end of a message: which of the allowed names is nearly the value, or nothing where none is."""
+    near = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.7) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def require_whole(key: str, value: Any, low: int, high: int = 10**9) -> None:
@@ -43,14 +52,24 @@ def make(cls: type[T], key: str, raw: Raw, /, **own: str) -> T:
     check_keys(key, raw, [field.name for field in known])
     needed = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
     require_keys(key, raw, needed)
-    return cls(**raw, **own)
+    whole = {field.name for field in known if field.type in _WHOLE}
+    return cls(**{name: _whole(value) if name in whole else value for name, value in raw.items()}, **own)
+
+
+_WHOLE = ("int", "int | None", int, int | None)  # as annotations say it, with and without their evaluation
+
+
+def _whole(value: Any) -> Any:
+    """1e3 is the whole number 1000 where one is wanted."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_keys(key: str, raw: Raw, allowed: Sequence[str]) -> None:
     """Raises ValueError for a key of raw that is not allowed."""
     for name in raw:
         if name not in allowed:
-            raise ValueError(f"{key} has no key {name!r}; allowed: {', '.join(allowed) or 'none'}")
+            said = f"{key} has no key {name!r}; allowed: {', '.join(allowed) or 'none'}"
+            raise ValueError(f"{said}{meant(name, allowed)}")
 
 
 def require_keys(key: str, raw: Any, needed: Sequence[str]) -> Raw:

@@ -7,41 +7,82 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from study.config.options import groups, option_config, option_names
+from study.config.overrides import is_file_argument, overrides
 from study.directory.claim import MARKER, is_claimed
+from trainables.checks import meant
 
-_ENDING = "Exit codes: 0 done, 1 failed, 2 a bad value (nothing was started), 3 the budget is spent, 130 interrupted."
+_ENDING = f"""\
+--cfg prints the config with all of its keys and ends; every one can be given as key=value. What they mean:
+study/README.md of the repository, "Every config key". Methods, teachers and data sets are options of the config:
+{files("study.conf")}
+Exit codes: 0 done, 1 failed, 2 a bad value (nothing was started), 3 the budget is spent, 130 interrupted."""
 
 
 def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
-    """The config `study/conf/<config_name>.yaml` under the Hydra overrides in argv.
+    """The config `study/conf/<config_name>.yaml` under what is in argv: a study's YAML file, overrides, --cfg.
 
-    Raises ValueError with one line that names the key or group, the value and what is allowed.
+    --cfg prints the config and ends the process. Raises ValueError with one line that names the key or group, the value
+    and what is allowed.
     """
-    argv = expanded(argv)
-    flags = [argument for argument in argv if argument.startswith("-")]
-    if flags:
-        raise ValueError(f"{flags[0]} is not an option; every value is an override of the form key=value")
+    is_shown = "--cfg" in argv
+    argv = [argument for argument in argv if argument != "--cfg"]
     OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
     for argument in argv:
-        _check_override(argument)
+        if argument.startswith("-"):
+            raise ValueError(_no_option(argument, _composed(config_name, ())))
+    with_file = any(map(is_file_argument, argv))
+    base = _container(_composed(config_name, ())) if with_file else {}
+    given = overrides(argv, base)
     try:
-        with initialize_config_module("study.conf", version_base="1.3"):
-            return hydra_compose(config_name, overrides=list(argv))
+        cfg = _composed(config_name, given)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(one_line(error) + _allowed_instead(config_name, error)) from error
+        raise ValueError(unknown_key(config_name, given, error) or one_line(error)) from error
+    if "seeds" in cfg:
+        for key in ("seeds", "teacher_seeds"):
+            cfg[key] = seed_list(key, cfg[key])
+    if is_shown:
+        print(OmegaConf.to_yaml(cfg, resolve=True), end="")
+        sys.exit(0)
+    return cfg
+
+
+def _composed(config_name: str, given: Sequence[str]) -> DictConfig:
+    with initialize_config_module("study.conf", version_base="1.3"):
+        return hydra_compose(config_name, overrides=list(given))
+
+
+def _container(cfg: DictConfig) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(content, dict)
+    return content
+
+
+def seed_list(key: str, value: Any) -> Any:
+    """A list as it is; 0-19 and range(20), range(5, 20) as the list that they stand for."""
+    if not isinstance(value, str):
+        return value
+    if found := _SEEDS.fullmatch(value.strip()):
+        first, last, start, stop = found.groups()
+        low, high = (int(first), int(last) + 1) if first else (int(start or 0), int(stop))
+        if low < high <= low + 10**6:
+            return list(range(low, high))
+    raise ValueError(f"{key} must be a list such as [0,1,2], or 0-2, or range(3), but got {value!r}")
+
+
+_SEEDS = re.compile(r"(\d{1,9})-(\d{1,9})|range\(\s*(?:(\d{1,9})\s*,\s*)?(\d{1,9})\s*\)")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -54,78 +95,53 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return raw
 
 
-def expanded(argv: Sequence[str]) -> list[str]:
-    """The overrides with +experiment=NAME (and scale=paper or tiny) replaced by those that the experiment stands for.
-
-    What else is in argv wins over them. Raises ValueError for what is no experiment or scale.
-    """
-    chosen = dict(argument.split("=", 1) for argument in argv if argument.startswith(("+experiment=", "scale=")))
-    rest = [argument for argument in argv if not argument.startswith(("+experiment=", "scale="))]
-    if not chosen:
-        return rest
-    if "+experiment" not in chosen:
-        raise ValueError("scale is for experiments: give +experiment=NAME too")
-    name, scale = chosen["+experiment"], chosen.get("scale", "paper")
-    for key, value, allowed in (("+experiment", name, option_names("experiment")), ("scale", scale, ["paper", "tiny"])):
-        if value not in allowed:
-            raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}")
-    experiment = option_config("experiment", name)
-    given = {_key(argument) for argument in rest}
-    own = [*experiment["shared"], *experiment[scale]]
-    last = {_key(argument): argument for argument in own}  # a scale's own over the shared
-    return [argument for key, argument in last.items() if key not in given] + rest
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
-def _check_override(argument: str) -> None:
-    try:
-        override = OverridesParser.create().parse_override(argument)
-    except HydraException as error:
-        raise ValueError(f"{argument!r} is not an override of the form key=value: {one_line(error)}") from error
-    if not override.key_or_group:
-        raise ValueError(f"{argument!r} names no key; every value is an override of the form key=value")
-    if override.key_or_group.partition(".")[0].partition("/")[0] == "hydra":
-        raise ValueError(f"{override.key_or_group} is not a key of the study: Hydra itself is not configured here")
-    group = override.key_or_group.partition("@")[0]
-    if "." not in group and _group(group).is_dir() and not isinstance(override.value(), str):
-        raise ValueError(f"{group} must be one of {', '.join(option_names(group))} but got {override.value()!r}")
-
-
 def _refuse_environment(variable: str, *_default: object) -> None:
     """Secrets of the environment would be written into study.yaml and the logs."""
     raise ValueError(f"${{oc.env:{variable}}} is not allowed: a value may not come from an environment variable")
 
 
-def option_names(group: str) -> list[str]:
-    """The names of the options of a config group: its YAML files."""
-    return sorted(path.name.removesuffix(".yaml") for path in _group(group).iterdir() if path.name.endswith(".yaml"))
+def _no_option(argument: str, cfg: DictConfig) -> str:
+    """What is said of --dry-run and the like."""
+    name, _, value = argument.lstrip("-").replace("-", "_").partition("=")
+    said = f"{argument} is not an option; every value is an override of the form key=value"
+    key = next((key for key in keys_of(_container(cfg)) if key in (name, name.replace("__", "."))), None)
+    return f"{said}; did you mean {key}={value or 'true'}?" if key else f"{said}; the options are --help and --cfg"
 
 
-def option_config(group: str, name: str) -> dict[str, Any]:
-    """The content of one option of a config group."""
-    read = OmegaConf.create((_group(group) / f"{name}.yaml").read_text())  # as Hydra reads it: 1e-6 is a number
-    content: Any = OmegaConf.to_container(read, resolve=False)
-    assert isinstance(content, dict)
-    return content
-
-
-def _group(group: str) -> Traversable:
-    return files("study.conf") / group
-
-
-def _allowed_instead(config_name: str, error: BaseException) -> str:
-    """For an override of a key that is not there: what is."""
-    match = re.search(r"Could not override '([\w.]+)'", str(error))
+def unknown_key(config_name: str, given: Sequence[str], error: BaseException) -> str:
+    """For an override of a key that is not there: what is, in the config that the other overrides choose."""
+    match = re.search(r"Could not (?:override|delete)[^']*'([^'=]+)", str(error))
     if match is None:
         return ""
-    with initialize_config_module("study.conf", version_base="1.3"):
-        node: Any = hydra_compose(config_name)
-    for part in match[1].split(".")[:-1]:
-        node = node.get(part, node)
-    return f"; allowed: {', '.join(map(str, node))}"
+    key, chosen = match[1], [one for one in given if one.partition("=")[0].partition("@")[0] in groups()]
+    if key.partition("@")[0] in groups():
+        return f"{key} is not in the config yet: +{key}=... adds it"
+    with suppress(HydraException, OmegaConfBaseException):
+        raw = _container(_composed(config_name, chosen))
+        group, _, name = key.partition(".")
+        having = (
+            [f"{group}={one}" for one in option_names(group) if name in option_config(group, one)]
+            if (group in groups())
+            else []
+        )
+        if having:
+            return f"{key} is a key of {', '.join(having)}, none of which is chosen"
+        parent: Any = raw
+        for part in key.split(".")[:-1]:
+            parent = parent.get(part, parent) if isinstance(parent, Mapping) else parent
+        allowed = ", ".join(map(str, parent)) if isinstance(parent, Mapping) else "none below a value"
+        return f"{key} is not a key of the config; allowed: {allowed}{meant(key, keys_of(raw))}"
+    return ""
+
+
+def keys_of(content: Mapping[Any, Any], prefix: str = "") -> list[str]:
+    """All keys of a config, dotted, groups among them."""
+    found = []
+    for key, value in content.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            found += keys_of(value, f"{prefix}{key}.")
+    return found
 
 
 def one_line(error: BaseException) -> str:

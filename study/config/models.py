@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.config.command_line import option_config, option_names
+from study.config.options import option_config, option_names
 from study.config.study import require_name
 from trainables.checks import (
     Raw,

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis.results.settings import ReportSettings
 from storage import location, new_file
-from study.config.command_line import one_line, option_config, plain, require_study
+from study.config.command_line import one_line, plain, require_study
 from study.config.data import make_study_data, missing_data, without
 from study.config.models import make_student_spec, make_teacher_spec, make_teacher_specs, teacher_seeds
+from study.config.options import option_config
 from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
@@ -151,6 +152,9 @@ def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> Tun
     check_keys(f"protocol={protocol['name']}", protocol, ["name", *(KEYS if protocol["name"] != "grid" else [])])
     if protocol["name"] == "grid":
         return None
+    shipped = option_config("protocol", "tuned")["teachers"]
+    if protocol["teachers"] == shipped and not set(shipped) & set(teachers):
+        protocol = {**protocol, "teachers": None}  # the default is for the default teachers
     return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
 
 

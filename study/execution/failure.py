@@ -7,7 +7,7 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
-from study.config.command_line import option_config, option_names
+from study.config.options import option_config, option_names
 from study.config.study import StudyConfig
 from study.execution.losses import MOST_LOSSES
 from trainables.losses.methods import SETTINGS, Method

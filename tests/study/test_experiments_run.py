@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from analysis.records.rows import read_runs
-from study.config.command_line import compose, option_names
+from study.config.command_line import compose
+from study.config.options import option_names
 from study.config.parse import study_config
 from study.planning.members import plan_members
 

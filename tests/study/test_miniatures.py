@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.config.command_line import compose, option_names
+from study.config.command_line import compose
+from study.config.options import option_names
 from study.config.parse import study_config
 from study.directory.layout import folders
 from study.planning.members import plan_members, plan_packs, plan_teachers

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from study.config.command_line import compose, option_config
+from study.config.command_line import compose
+from study.config.options import option_config
 from study.config.parse import study_config
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from trainables.data import DataShape, make_data

@@ -10,7 +10,9 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from study.config.command_line import compose, expanded, option_names
+from study.config.command_line import compose
+from study.config.options import option_names
+from study.config.overrides import expanded
 from study.config.parse import study_config
 from study.costs.dry_run import describe
 from study.planning.members import plan_members, plan_teachers

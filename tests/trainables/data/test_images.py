@@ -171,7 +171,7 @@ def test_celeba_is_cut_out_as_its_code_does(root: Path) -> None:
     for number in range(4):
         aligned.save(root / f"{number:06}.png")
     (root.parent / "list_eval_partition.txt").write_text("000000.jpg 0\n000001.jpg 1\n000002.jpg 0\n000003.jpg 2\n")
-    from study.config.command_line import option_config
+    from study.config.options import option_config
 
     celeba = {**option_config("data", "celeba"), "path": str(root), "cache": str(root.parent / "cache")}
     celeba["partition"] = "list_eval_partition.txt"

@@ -15,7 +15,7 @@ import torch
 import torch_pruning
 from torch import nn
 
-from study.config.command_line import option_config
+from study.config.options import option_config
 from trainables.data import Dataset, DataShape
 from trainables.families import predict
 from trainables.models import build_model, count_model
