@@ -137,7 +137,7 @@ BAD += [
     ("evaluation.extractor_weights=3", "evaluation.extractor_weights"),
     ("evaluation=inception evaluation.extractor_weights=/nowhere.pt", "/nowhere.pt"),
     ("evaluation=inception evaluation.extractor_weights=/etc/passwd", "/etc/passwd"),
-    ("evaluation=none", "digits euler_28 inception"),
+    ("evaluation=none", "digits, euler_28, inception"),
     ("cluster.address=http://x:1", "cluster.address"),
     ("cluster.address=127.0.0.1:1", "cluster.address=127.0.0.1:1 cannot be reached"),
     ("cluster.num_workers=true", "cluster.num_workers"),
