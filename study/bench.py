@@ -1,7 +1,11 @@
-"""python -m study.bench [loss|step|pack|feed|checkpoint|evaluate|plan|trial|ddp|chaos|scale|all] [device=|repeats=|...]
+"""kd-study bench [NAME ...] [device=cpu] [repeats=7] [out=studies/bench]: measures what it costs on this machine.
 
-Prints a table and plain lines `name value`, and keeps both with the machine and the versions as JSON, by default in
-study/benchmarks/<machine-kind>.json. Needs neither Ray nor Hydra for loss and step, nor for pack on a GPU.
+`python -m study.bench` is the same. NAME is one or more of loss, step, pack, feed, checkpoint, evaluate, plan and
+trial, by default all of these; of ddp, chaos, scale and neighbours only by name. Prints a table and plain
+lines `name value`, and keeps both with the machine and the versions as JSON in <out>/<machine-kind>.json.
+
+    kd-study bench pack repeats=3
+    kd-study bench pack step device=cuda
 """
 
 from __future__ import annotations
@@ -17,26 +21,32 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from study.config.command_line import entry_point
+from trainables.checks import meant
 
-import trainables  # noqa: F401  (before anything imports diffusers)
-from study.benchmarks.measuring import Options, Result
-from study.execution.cluster import MEMORY
+if TYPE_CHECKING:
+    import torch
+
+    from study.benchmarks.measuring import Options, Result
 
 NAMES = ("loss", "step", "pack", "feed", "checkpoint", "evaluate", "plan", "trial")
 _BY_NAME_ONLY = ("ddp", "chaos", "scale", "neighbours")  # take minutes
-_KEYS = {"device": "cpu", "repeats": "7", "out": str(Path(__file__).parent / "benchmarks")}
+_KEYS = {"device": "cpu", "repeats": "7", "out": "studies/bench"}
 
 
 def main(argv: list[str]) -> int:
+    """`measure` in a process like a worker's."""
+    _names(argv)
+    _overrides(argv)
+    _become_like_a_worker(argv)
+    return measure(argv)
+
+
+def measure(argv: list[str]) -> int:
     """Runs the benchmarks that argv names, all but those that take minutes by default."""
-    names = [argument for argument in argv if "=" not in argument and argument != "all"] or list(NAMES)
-    for name in names:
-        if name not in NAMES + _BY_NAME_ONLY:
-            raise ValueError(f"benchmark must be one of {', '.join([*NAMES, *_BY_NAME_ONLY])}, all but got {name!r}")
-    settings = _KEYS | _overrides(argv)
+    names, settings = _names(argv), _KEYS | _overrides(argv)
     options = _options(settings)
     for name in names:
         result: Result = importlib.import_module(f"study.benchmarks.{name}").run(options)
@@ -50,8 +60,19 @@ def main(argv: list[str]) -> int:
 
 def machine_kind(device: torch.device) -> str:
     """A name for machines of this kind, e.g. cpu-2-cores or nvidia-h200."""
+    import torch
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {_num_cores()} cores"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _names(argv: Sequence[str]) -> list[str]:
+    names = [argument for argument in argv if "=" not in argument and argument != "all"] or list(NAMES)
+    for name in names:
+        if name not in NAMES + _BY_NAME_ONLY:
+            allowed = [*NAMES, *_BY_NAME_ONLY, "all"]
+            raise ValueError(f"benchmark must be one of {', '.join(allowed)} but got {name!r}{meant(name, allowed)}")
+    return names
 
 
 def _overrides(argv: Sequence[str]) -> dict[str, str]:
@@ -63,6 +84,10 @@ def _overrides(argv: Sequence[str]) -> dict[str, str]:
 
 
 def _options(settings: Mapping[str, str]) -> Options:
+    import torch
+
+    from study.benchmarks.measuring import Options
+
     device, repeats = settings["device"], settings["repeats"]
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda but got {device!r}")
@@ -89,6 +114,8 @@ def _cell(value: Any) -> str:
 
 
 def _keep(folder: Path, name: str, result: Result, command: Sequence[str], options: Options) -> Path:
+    import torch
+
     path = folder / f"{machine_kind(options.device)}.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept[name] = {
@@ -109,6 +136,8 @@ def _num_cores() -> int:
 
 
 def _processor(device: torch.device) -> str:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -116,16 +145,13 @@ def _processor(device: torch.device) -> str:
     return names[0] if names else platform.processor()
 
 
-def _become_like_a_worker() -> None:
+def _become_like_a_worker(argv: Sequence[str]) -> None:
     """Starts this process anew in a worker's environment: what the C library reads of it, it reads at the start."""
+    from study.execution.cluster import MEMORY
+
     if not MEMORY.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, "-m", "study.bench", *sys.argv[1:]], os.environ | MEMORY)
+        os.execve(sys.executable, [sys.executable, "-m", "study.bench", *argv], os.environ | MEMORY)
 
 
 if __name__ == "__main__":
-    _become_like_a_worker()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    entry_point(main)

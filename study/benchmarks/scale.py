@@ -150,7 +150,7 @@ def _sweep(study_dir: Path, fake: _Fake, num_members: int, examples: _Examples) 
         count.plan(member for pack in packs for member in pack.members)
         metrics = StudyMetrics("scale", count, lambda: packs)
         describe = partial(describe_packs, packs, None)
-        with bar(count, describe, total=num_members * STEPS, unit="step", show=metrics.show):
+        with bar(count, describe, total=num_members * STEPS, show=metrics.show):
             run_trials(
                 config,
                 launch,

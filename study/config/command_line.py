@@ -50,9 +50,9 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
         cfg = _composed(config_name, given)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(unknown_key(config_name, given, error) or one_line(error)) from error
-    if "seeds" in cfg:
-        for key in ("seeds", "teacher_seeds"):
-            cfg[key] = seed_list(key, cfg[key])
+    for key, value in _container(cfg).items():
+        if key in ("seeds", "teacher_seeds") and isinstance(value, str) and "${" not in value:
+            cfg[key] = seed_list(key, value)
     if is_shown:
         print(OmegaConf.to_yaml(cfg, resolve=True), end="")
         sys.exit(0)
@@ -70,10 +70,8 @@ def _container(cfg: DictConfig) -> dict[str, Any]:
     return content
 
 
-def seed_list(key: str, value: Any) -> Any:
-    """A list as it is; 0-19 and range(20), range(5, 20) as the list that they stand for."""
-    if not isinstance(value, str):
-        return value
+def seed_list(key: str, value: str) -> list[int]:
+    """What 0-19 and range(20), range(5, 20) stand for."""
     if found := _SEEDS.fullmatch(value.strip()):
         first, last, start, stop = found.groups()
         low, high = (int(first), int(last) + 1) if first else (int(start or 0), int(stop))

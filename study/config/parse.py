@@ -153,7 +153,7 @@ def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> Tun
     if protocol["name"] == "grid":
         return None
     shipped = option_config("protocol", "tuned")["teachers"]
-    if protocol["teachers"] == shipped and not set(shipped) & set(teachers):
+    if protocol.get("teachers") == shipped and not set(shipped) & set(teachers):
         protocol = {**protocol, "teachers": None}  # the default is for the default teachers
     return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
 

@@ -113,7 +113,9 @@ def run_packs(
     count = StudyCount(config.study_dir, collapse_fid=config.report.collapse_fid)
     count.plan(member for pack in packs for member in pack.members)
     metrics = StudyMetrics(config.study, count, lambda: packs)
-    with bar(count, partial(describe_packs, packs, teachers), total=total, unit="step", show=metrics.show):
+    seconds = costs.total_seconds(packs, teachers.specs, cluster.num_slots)
+    describe = partial(describe_packs, packs, teachers)
+    with bar(count, describe, total=total, seconds=seconds, show=metrics.show):
         run_trials(config, launch, PlannedPacks(planned), cluster, needed=teachers)
         teachers.wait()
 

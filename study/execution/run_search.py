@@ -76,7 +76,7 @@ def _run_search(
         advanced=lambda: write_ledgers(config, searches),
     )
     metrics = StudyMetrics(config.study, count, lambda: [*packs, *source.waiting])
-    with bar(count, describe, total=num_members, unit="member", show=metrics.show):
+    with bar(count, describe, total=num_members, show=metrics.show):
         run_trials(config, launch, source, cluster, needed=teachers, begun=begin)
         teachers.wait()
 

@@ -145,7 +145,7 @@ def make_teachers(config: StudyConfig, missing: Sequence[TeacherSpec]) -> None:
     tasks = TeacherTasks(config, missing, with_student=False)
     total = sum(spec.num_steps for spec in tasks.specs)
 
-    with bar(StudyCount(config.study_dir), partial(describe_teachers, tasks), total=total, unit="step"):
+    with bar(StudyCount(config.study_dir), partial(describe_teachers, tasks), total=total):
         tasks.wait()
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
-from tqdm import tqdm
-
 from study.planning.members import Pack
+from study.watching.display import Display
 from study.watching.periodic import called_every
 from study.watching.study_count import StudyCount
 from study.watching.trouble import Trouble
@@ -26,32 +24,32 @@ def bar(
     describe: Describe,
     *,
     total: int,
-    unit: str,
+    seconds: float | None = None,
     show: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Draws a progress bar with the time left until the block ends, and calls show() at each look at the count.
+    """Shows what is done and the time left until the block ends, and calls show() at each look at the count.
 
-    describe(count) gives what is done and a remark. Losses and failures are lines above the bar.
+    describe(count) gives what is done and a remark. seconds: what it takes by the study's throughput. Losses and failures
+    are lines above the bar.
     """
-    display = tqdm(total=total, unit=unit, dynamic_ncols=True, mininterval=0.5, smoothing=0.05)
+    display = Display(total, seconds)
     trouble = Trouble(count.study_dir, count.since or datetime.now(UTC))
 
     def draw() -> None:
         with suppress(OSError):
             for line in trouble():
-                display.write(line, file=sys.stderr)
+                display.write(line)
         with suppress(Exception):  # records or a cluster that are away for a moment: the next look follows
             count.refresh()
+            display.show(*describe(count))
+        with suppress(Exception):
             show()
-            done, remark = describe(count)
-            display.set_postfix_str(remark, refresh=False)
-            display.update(min(done, total) - display.n)
 
     try:
+        draw()
         with called_every(_SECONDS_BETWEEN, draw):
             yield
         draw()
-        display.update(total - display.n)
     finally:
         display.close()
 

@@ -173,7 +173,7 @@ BAD += [
     ("protocol.name=tuned", "protocol"),
     ("hydra.run.dir=/tmp", "hydra.run.dir"),
     ("+experiment=nothing", "experiment"),
-    ("a=b=c", "a=b=c"),
+    ("a=b=c", "a is not a key"),
     ("seeds=[1", "seeds=[1"),
     ("=3", "'=3' names no key"),
 ]

@@ -105,3 +105,14 @@ def test_seeds_that_the_records_know_from_the_other_phase_are_refused(tmp_path: 
     write_run(tmp_path, {**row, "world_size": 1, "fused": False})
     with pytest.raises(ValueError, match=rf"must be fresh but seed {seed} was {phase}"):
         check_fresh(tmp_path, tuning_of(config))
+
+
+def test_a_tuning_follows_the_teachers_of_the_study() -> None:
+    config = study_config(compose("config", ["protocol=search", "teachers=[unet_16,unet_160]"]))
+    assert config.tuning is not None
+    assert config.tuning.teachers == ("unet_16", "unet_160")
+    with pytest.raises(ValueError, match=r"protocol.teachers must be one of unet_16 but got 'unet_32'"):
+        study_config(compose("config", ["protocol=search", "teachers=[unet_16]", "protocol.teachers=[unet_32]"]))
+    default = study_config(compose("config", ["protocol=search"])).tuning
+    assert default is not None
+    assert default.teachers == ("unet_64",)
