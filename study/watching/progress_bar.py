@@ -29,8 +29,8 @@ def bar(
 ) -> Iterator[None]:
     """Shows what is done and the time left until the block ends, and calls show() at each look at the count.
 
-    describe(count) gives what is done and a remark. seconds: what it takes by the study's throughput. Losses and failures
-    are lines above the bar.
+    describe(count) gives what is done and a remark. seconds: what it takes by the study's throughput. Losses and
+    failures are lines above the bar.
     """
     display = Display(total, seconds)
     trouble = Trouble(count.study_dir, count.since or datetime.now(UTC))
