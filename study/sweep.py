@@ -16,6 +16,7 @@ from __future__ import annotations
 import shlex
 
 from study.config.command_line import compose, entry_point
+from study.config.early import check_early
 
 
 def main(argv: list[str]) -> int:
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> int:
     Exit code 0 done, 1 failed, 3 its budget is spent, 130 interrupted.
     """
     cfg = compose("config", argv)
+    check_early(cfg)
 
     from study.execution.ending import ended
     from study.run import run_study

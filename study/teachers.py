@@ -11,6 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from study.config.command_line import compose, entry_point
+from study.config.early import check_early
 
 if TYPE_CHECKING:
     from study.config.study import StudyConfig
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
     Exit code 0 done, 1 failed, 130 interrupted.
     """
     cfg = compose("config", argv)
+    check_early(cfg)
 
     from study.config.parse import study_config
 

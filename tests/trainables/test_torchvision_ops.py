@@ -1,4 +1,4 @@
-"""torchvision can be imported beside any torch once trainables is, and the specs need neither."""
+"""torchvision can be imported beside any torch once trainables is."""
 
 import subprocess
 import sys
@@ -17,9 +17,3 @@ def said(statement: str) -> str:
 def test_a_script_of_ones_own_imports_diffusers_after_trainables() -> None:
     script = "import trainables; from diffusers import UNet2DModel; import torchvision.transforms; print('done')"
     assert said(script) == "done"
-
-
-def test_what_describes_a_study_needs_no_torch() -> None:
-    modules = "trainables.specs, trainables.protocol, trainables.losses.methods, trainables.data.planned"
-    loaded = f"import {modules}, sys; print({{'torch', 'diffusers', 'torchvision', 'sklearn'}} & set(sys.modules))"
-    assert said(loaded) == "set()"

@@ -1,10 +1,14 @@
 """How a pack is trained: settings that decide time and memory, and change neither members nor what comes of them."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trainables.checks import require_whole
+
+if TYPE_CHECKING:
+    import torch
 
 _AHEAD_ON_GPU = 2  # batches
 
