@@ -61,7 +61,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"families", "losses", "protocol"},
         {"data"},
         {"process"},
-        {"checks", "seeds", "folders", "ranks", "damage", "torchvision_ops", "weights"},
+        {"checks", "plugins", "seeds", "folders", "ranks", "damage", "torchvision_ops", "weights"},
     ),
     "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records"}),
     "search_spaces": ({"optuna_study"}, {"space", "samplers"}, {"reader"}),

@@ -13,6 +13,7 @@ from analysis.results.settings import ReportSettings
 from storage import location, new_file
 from study.config.command_line import one_line, plain, require_study
 from study.config.data import make_study_data, missing_data, without
+from study.config.methods import make_study_method, own_methods
 from study.config.models import make_student_spec, make_teacher_spec, make_teacher_specs, teacher_seeds
 from study.config.options import option_config
 from study.config.study import ClusterConfig, StudyConfig
@@ -22,7 +23,7 @@ from trainables.checks import Raw, check_keys, items, make, mapping, require_cho
 from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES
 from trainables.evaluation.study_extractor import check_extractor
-from trainables.losses.methods import METHODS, Method, make_method, via
+from trainables.losses.methods import Method
 from trainables.process import Process
 from trainables.protocol import EvaluationSpec
 from trainables.specs import TrainSpec
@@ -48,12 +49,13 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     recipe = mapping(raw, "method")
     entries = items(raw, "teachers")
     teachers = [spec for entry in entries for spec in make_teacher_specs(entry, raw, data, process)]
-    tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape)
+    own = own_methods(items(raw, "methods"))
+    tuning = _tuning(raw, [teacher.name for teacher in teachers], recipe, shape, own)
     if not isinstance(raw["dry_run"], bool):
         raise ValueError(f"dry_run must be true or false but got {raw['dry_run']!r}")
     pack = mapping(raw, "pack")
     require_keys("pack", pack, _OF_PACKS)
-    methods = tuple(_method(entry, recipe, shape) for entry in items(raw, "methods"))
+    methods = tuple(make_study_method(entry, recipe, shape, own) for entry in items(raw, "methods"))
     assistants = {method.assistant for method in methods if method.assistant}
     first_seed = teacher_seeds(raw)[0]
     config = StudyConfig(
@@ -64,6 +66,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         student=make_student_spec(raw, data, process),
         teachers=tuple(teacher for teacher in teachers if tuning is None or teacher.name in tuning.teachers),
         methods=methods,
+        own_methods=own,
         assistants={name: make_teacher_spec(name, raw, data, process, seed=first_seed) for name in assistants},
         recipe=recipe,
         seeds=tuple(items(raw, "seeds")),
@@ -131,21 +134,9 @@ def _train(raw: Raw, key: str) -> TrainSpec:
     return make(TrainSpec, key, mapping(raw, key), key=key)
 
 
-def _method(entry: Any, recipe: Raw, shape: DataShape) -> Method:
-    """A methods entry: a name of the table, or {method: name, setting: value, ...}."""
-    settings: Raw = {"method": entry} if isinstance(entry, str) else entry
-    if not isinstance(settings, Mapping):
-        raise ValueError(
-            f"methods must be among {', '.join(METHODS)}, or mappings with a key method, but got {entry!r}"
-        )
-    own = {key: value for key, value in settings.items() if key not in ("method", "assistant")}
-    method = make_method(str(settings.get("method")), {**recipe, **own}, num_elements=shape.num_elements)
-    if not settings.get("assistant"):
-        return method
-    return via(method, require_text("methods.assistant", settings["assistant"], "the name of a teacher"))
-
-
-def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> TuningConfig | None:
+def _tuning(
+    raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape, own: Mapping[str, Method]
+) -> TuningConfig | None:
     """None for protocol=grid."""
     protocol = mapping(raw, "protocol")
     require_choice("protocol.name", protocol.get("name"), ("grid", "search", "tuned"))
@@ -155,7 +146,9 @@ def _tuning(raw: Raw, teachers: list[str], recipe: Raw, shape: DataShape) -> Tun
     shipped = option_config("protocol", "tuned")["teachers"]
     if protocol.get("teachers") == shipped and not set(shipped) & set(teachers):
         protocol = {**protocol, "teachers": None}  # the default is for the default teachers
-    return make_tuning(protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements)
+    return make_tuning(
+        protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements, own=own
+    )
 
 
 def _teachers_first(value: Any) -> tuple[str, ...]:

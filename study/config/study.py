@@ -71,6 +71,7 @@ class StudyConfig:
     student: StudentSpec
     teachers: tuple[TeacherSpec, ...]
     methods: tuple[Method, ...]
+    own_methods: Mapping[str, Method]  # by name, those that the config defines, before the recipe's settings
     assistants: Mapping[str, TeacherSpec]  # by name; what methods learn through, distilled from each teacher
     recipe: Mapping[str, Any]
     seeds: tuple[int, ...]

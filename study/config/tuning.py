@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces import Space, load_space, merge, num_settings
+from search_spaces.reader import space_names
 from search_spaces.samplers import MULTI_OBJECTIVE, require_sampler
+from trainables import plugins
 from trainables.checks import check_keys, require_choice, require_keys, require_number, require_text, require_whole
-from trainables.losses.methods import METHODS, SETTINGS, make_method
+from trainables.losses.methods import METHODS, Method, make_method
 
 # What a member trains with besides its method; steps and batch_size are the budget, which is the same for every trial.
 TRAIN_SETTINGS = ("train.lr", "train.ema_decay", "train.max_grad_norm", "train.lr_schedule", "train.optimiser")
@@ -125,21 +127,28 @@ KEYS = [
 
 
 def make_tuning(
-    raw: Mapping[str, Any], search_space: Any, *, recipe: Mapping[str, Any], teachers: list[str], num_elements: int
+    raw: Mapping[str, Any],
+    search_space: Any,
+    *,
+    recipe: Mapping[str, Any],
+    teachers: list[str],
+    num_elements: int,
+    own: Mapping[str, Method],
 ) -> TuningConfig:
     """The tuning of a composed protocol: `raw` has `name` and the KEYS.
 
     search_space: None, a space, or spaces by method. recipe: settings that every method takes. teachers: of the study.
-    num_elements: H*W of an output channel.
+    num_elements: H*W of an output channel. own: methods that the config defines.
     """
     require_keys("protocol", raw, KEYS)
-    methods = _texts("protocol.methods", raw["methods"], tuple(METHODS))
+    methods = _methods("protocol.methods", raw["methods"], own)
     chosen = teachers if raw["teachers"] is None else _texts("protocol.teachers", raw["teachers"], teachers)
     if not isinstance(raw["recipe_first"], bool):
         raise ValueError(f"protocol.recipe_first must be true or false but got {raw['recipe_first']!r}")
-    spaces = _spaces(methods, search_space, raw["shared_space"], num_elements)
-    for method, space in spaces.items():
-        _check_applicable(method, space, recipe, num_elements)
+    known = {name: make_method(name, recipe, num_elements=num_elements, own=own) for name in methods}
+    spaces = _spaces(known, search_space, raw["shared_space"], num_elements)
+    for name, space in spaces.items():
+        _check_applicable(known[name], space)
     same = ("num_trials", "trials_per_round", "score", "std_weight", "sampler", "sampler_seed", "startup_trials")
     return TuningConfig(
         name=raw["name"],
@@ -149,22 +158,22 @@ def make_tuning(
         confirm_seeds=_seeds("protocol.confirm_seeds", raw["confirm_seeds"]),
         recipe_first=raw["recipe_first"],
         early_stopping=_early_stopping(raw["early_stopping"]),
-        sequential_seeds=_sequential_seeds(raw["sequential_seeds"]),
+        sequential_seeds=_sequential_seeds(raw["sequential_seeds"], own),
         **{key: raw[key] for key in same},
     )
 
 
-def _spaces(methods: list[str], search_space: Any, shared: Any, num_elements: int) -> dict[str, Space]:
+def _spaces(methods: Mapping[str, Method], search_space: Any, shared: Any, num_elements: int) -> dict[str, Space]:
     by_method: Any = dict.fromkeys(methods) if search_space is None else search_space
     if isinstance(search_space, str):
         by_method = dict.fromkeys(methods, search_space)
     if not isinstance(by_method, Mapping):
         raise ValueError(f"search_space must be null, a space or spaces by method but got {search_space!r}")
     for method in by_method:
-        require_choice("search_space", method, methods)
+        require_choice("search_space", method, tuple(methods))
     spaces = {}
-    for method in methods:
-        name = by_method.get(method) or method
+    for method, made in methods.items():
+        name = by_method.get(method) or _default_space(made)
         space = load_space(require_text("search_space", name, "a name or a path"), num_elements=num_elements)
         if shared is not None:
             name = require_text("protocol.shared_space", shared, "null, the name of a space or a path")
@@ -173,15 +182,22 @@ def _spaces(methods: list[str], search_space: Any, shared: Any, num_elements: in
     return spaces
 
 
-def _check_applicable(name: str, space: Space, recipe: Mapping[str, Any], num_elements: int) -> None:
-    method = make_method(name, recipe, num_elements=num_elements)
-    allowed = [key for key in SETTINGS if getattr(method, key) is not None] + list(TRAIN_SETTINGS)
+def _default_space(method: Method) -> str:
+    """That of the method's name; one of the user's own is searched like the method of the table with as many losses."""
+    if method.name in METHODS or method.name in space_names():
+        return method.name
+    parts = ["out"] * (method.output != "none") + ["feat"] * (method.feature != "none")
+    return "_".join([*parts, "kd"]) if parts else "diffusion_only"
+
+
+def _check_applicable(method: Method, space: Space) -> None:
+    allowed = [*method.settings, *TRAIN_SETTINGS]
     if method.output == "lift":
         allowed.remove("group_size")  # LIFT without PLACE has one group
     for key in space.names:
         if key not in allowed:
             raise ValueError(
-                f"search_space.{key} of {space.name} is not a setting of {name}; allowed: {', '.join(allowed)}"
+                f"search_space.{key} of {space.name} is not a setting of {method.name}; allowed: {', '.join(allowed)}"
             )
 
 
@@ -191,11 +207,11 @@ def _early_stopping(raw: Any) -> EarlyStopping | None:
     return None if made.rule == "none" else made
 
 
-def _sequential_seeds(raw: Any) -> SequentialSeeds | None:
+def _sequential_seeds(raw: Any, own: Mapping[str, Method]) -> SequentialSeeds | None:
     fields = _fields("protocol.sequential_seeds", raw, ("compare", "first", "alpha"))
     if fields["compare"] is None:
         return None
-    compare = _texts("protocol.sequential_seeds.compare", fields["compare"], tuple(METHODS))
+    compare = _methods("protocol.sequential_seeds.compare", fields["compare"], own)
     return SequentialSeeds(compare=tuple(compare), first=fields["first"], alpha=fields["alpha"])
 
 
@@ -203,6 +219,11 @@ def _fields(key: str, raw: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Exactly these keys and their values."""
     check_keys(key, require_keys(key, raw, names), names)
     return dict(raw)
+
+
+def _methods(key: str, value: Any, own: Mapping[str, Method]) -> list[str]:
+    """Names of methods, in a list."""
+    return _texts(key, value, (*METHODS, *own, *plugins.installed("methods")))
 
 
 def _texts(key: str, value: Any, allowed: Any) -> list[str]:

@@ -60,9 +60,10 @@ def recipe_settings(config: StudyConfig, arm: Arm) -> dict[str, Any]:
     for parameter in arm.space.parameters:
         if all(settings.get(key) in values for key, values in parameter.when.items()):
             name = parameter.name
-            is_train = name in TRAIN_SETTINGS
-            source: Any = recipe.train if is_train else recipe.method
-            settings[name] = getattr(source, name.removeprefix("train.") if is_train else name)
+            if name in TRAIN_SETTINGS:
+                settings[name] = getattr(recipe.train, name.removeprefix("train."))
+            else:
+                settings[name] = recipe.method.settings.get(name)
     if not contains(arm.space, settings):
         raise ValueError(
             f"protocol.recipe_first=true needs a search space of {arm.method} that holds the recipe's settings"
@@ -79,7 +80,8 @@ def tuning_of(config: StudyConfig) -> TuningConfig:
 
 def _make_method(config: StudyConfig, name: str, settings: Settings) -> Any:
     num_elements = data_shape(config.data).num_elements
-    return make_method(name, {**config.recipe, **settings}, num_elements=num_elements)
+    settings = {**config.recipe, **settings}
+    return make_method(name, settings, num_elements=num_elements, own=config.own_methods)
 
 
 def planned_packs(config: StudyConfig) -> list[Pack]:

@@ -31,7 +31,9 @@ def tuned_config(study_dir: Path, *overrides: str) -> StudyConfig:
     cfg: Any = OmegaConf.to_container(compose("config", [*SMALL, *overrides]), resolve=True)
     study = default_study()
     names = [teacher.name for teacher in study.teachers]
-    tuning = make_tuning(cfg["protocol"], cfg["search_space"], recipe=cfg["method"], teachers=names, num_elements=64)
+    tuning = make_tuning(
+        cfg["protocol"], cfg["search_space"], recipe=cfg["method"], teachers=names, num_elements=64, own={}
+    )
     return replace(
         study,
         study_dir=study_dir,

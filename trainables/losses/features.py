@@ -6,13 +6,18 @@ Shapes: B batch, C channels, H height, W width, N tokens, D features of a token.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from trainables import plugins
+from trainables.checks import require_choice
+
 ADAPTER_BOUND = 0.005
+POINTS = ("sub_blocks", "blocks", "layers")  # of a family, which names the modules
 MASK_STDS = 2.0
 Shapes = Mapping[str, torch.Size]
 
@@ -116,13 +121,29 @@ class FeatureLoss:
     adapted: bool
     loss: Callable[..., torch.Tensor]
 
+    def __post_init__(self) -> None:
+        require_choice("points of a feature loss", self.points, POINTS)
 
-# A new feature loss is one function and one line here.
+
+# Those that come with the package; one of a user's is module:name.
 FEATURE_LOSSES = {
     "fitnet": FeatureLoss("sub_blocks", True, fitnet_loss),
     "block": FeatureLoss("blocks", False, block_loss),
     "masked": FeatureLoss("layers", False, masked_loss),
 }
+
+
+@cache
+def feature_loss(feature: str) -> FeatureLoss:
+    """The feature loss of a name of the table, or of module:name: a FeatureLoss, or a function like block_loss, which
+    then compares blocks.
+    """
+    if feature in FEATURE_LOSSES:
+        return FEATURE_LOSSES[feature]
+    found = plugins.load("method.feature", feature)
+    if not isinstance(found, FeatureLoss) and not callable(found):
+        raise ValueError(f"method.feature={feature} must be a FeatureLoss or a function but is {found!r}")
+    return found if isinstance(found, FeatureLoss) else FeatureLoss("blocks", False, found)
 
 
 def pair_up(
@@ -132,7 +153,7 @@ def pair_up(
 
     Raises ValueError when they cannot be compared.
     """
-    adapted = FEATURE_LOSSES[feature].adapted
+    adapted = feature_loss(feature).adapted
     if adapted and list(student) != list(teacher):
         raise ValueError(
             "method: feature distillation pairs sub-blocks one to one, so student and teacher must have the same,"

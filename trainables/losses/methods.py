@@ -1,9 +1,12 @@
 """The table of methods. A method is data: which output loss, which feature loss, and their settings."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from trainables import plugins
+from trainables.checks import require_choice
+from trainables.losses.own_loss import own_settings
 from trainables.losses.settings import COARSE_NORMS, GATES, REDUCTIONS, check_group_size
 
 
@@ -15,8 +18,8 @@ class Method:
     """
 
     name: str
-    output: str = "none"  # none | mse | lift | lift_place | dist
-    feature: str = "none"  # none | fitnet | block | masked: a setting of the methods that compare features
+    output: str = "none"  # none | mse | lift | lift_place | dist | module:name
+    feature: str = "none"  # none | fitnet | block | masked | module:name: a setting of methods that compare features
     lambda_diff: float = 1.0
     lambda_out: float | None = None
     lambda_feat: float | None = None
@@ -27,10 +30,17 @@ class Method:
     reduction: str = "sum"
     feat_schedule: str = "constant"  # of lambda_feat over training: constant, or linear to 0
     assistant: str | None = None  # the name of a teacher in between (TAKD)
+    own: tuple[tuple[str, Any], ...] = ()  # settings of an output loss of the user's, by name
+    code: Mapping[str, str] = field(init=False, hash=False)  # digests of the user's code, by module:name
+
+    def __post_init__(self) -> None:
+        paths = [path for path in (self.output, self.feature) if plugins.is_path(path)]
+        object.__setattr__(self, "code", {path: plugins.code_digest(path) for path in paths})
 
     def identity(self) -> dict[str, Any]:
         """What ids hash; an assistant's content is the member's to hash."""
-        return {key: value for key, value in asdict(self).items() if key != "assistant"}
+        built_in = {key: value for key, value in asdict(self).items() if key not in ("assistant", "own", "code")}
+        return built_in | ({"own": dict(self.own)} if self.own else {}) | ({"code": self.code} if self.code else {})
 
     @property
     def needs_teacher(self) -> bool:
@@ -39,6 +49,11 @@ class Method:
     @property
     def fits_lines(self) -> bool:
         return self.output in ("lift", "lift_place")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What can be set of it, and to what it is set."""
+        return {key: getattr(self, key) for key in SETTINGS if getattr(self, key) is not None} | dict(self.own)
 
 
 METHODS = {
@@ -56,42 +71,86 @@ METHODS = {
     )
 }
 
-SETTINGS = tuple(field.name for field in fields(Method) if field.name not in ("name", "output", "assistant"))
+_NOT_SET = ("name", "output", "assistant", "own", "code")
+SETTINGS = tuple(field.name for field in fields(Method) if field.name not in _NOT_SET)
 
-
+OUTPUTS = ("none", "mse", "lift", "lift_place", "dist")
 FEATURES = ("fitnet", "block", "masked")
 FEAT_SCHEDULES = ("constant", "linear")
 _CHOICES = {
     "coarse_norm": COARSE_NORMS,
     "gate": GATES,
     "reduction": REDUCTIONS,
-    "feature": FEATURES,
     "feat_schedule": FEAT_SCHEDULES,
 }
 
 
-def make_method(name: str, settings: Mapping[str, Any], *, num_elements: int) -> Method:
+def find_method(name: str, own: Mapping[str, Method]) -> Method:
+    """The method of that name: of the table, of those that the user's config defines (`own`), or installed.
+
+    Raises ValueError that names what is allowed.
+    """
+    if name in own:
+        return own[name]
+    path = plugins.path_of("method", "methods", name, tuple(METHODS))
+    if path in METHODS:
+        return METHODS[path]
+    found = plugins.load("method", path)
+    if not isinstance(found, Method):
+        raise ValueError(f"method={name}: {path} must be a Method of trainables.losses.methods but is {found!r}")
+    return replace(found, name=name.rpartition(":")[2])
+
+
+def define_method(name: str, output: Any, feature: Any) -> Method:
+    """A method of the user's: a name of its own, an output loss and a feature loss (None: none).
+
+    Raises ValueError naming the key, the value and what is allowed.
+    """
+    if name in METHODS:
+        raise ValueError(f"methods: {name} has its losses; a method with output or feature of yours needs another name")
+    output = plugins.path_of("methods.output", "output_losses", output or "none", OUTPUTS)
+    feature = "none" if feature in (None, "none") else _feature("methods.feature", feature)
+    if output == feature == "none":
+        raise ValueError(f"methods: {name} must have an output loss or a feature loss but has neither")
+    if plugins.is_path(output):
+        own_settings(output)  # refuses what is no loss
+    return Method(name=name, output=output, feature=feature)
+
+
+def make_method(
+    name: str, settings: Mapping[str, Any], *, num_elements: int, own: Mapping[str, Method] | None = None
+) -> Method:
     """The method of that name under the given settings, those that do not apply left out.
 
-    settings: values for SETTINGS (a recipe, overridden by what a user chose). num_elements: H*W of an output channel.
+    settings: values for SETTINGS and for those of the user's output loss (a recipe, overridden by what a user chose).
+    num_elements: H*W of an output channel. own: methods that the user's config defines.
     Raises ValueError that names the key, the value and what is allowed.
     """
-    if name not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)} but got {name!r}")
+    method = find_method(name, own or {})
+    of_output = own_settings(method.output) if plugins.is_path(method.output) else {}
     for key in settings:
-        if key not in SETTINGS:
-            raise ValueError(f"method.{key} is not a setting of a method; allowed: {', '.join(SETTINGS)}")
-    method = METHODS[name]
+        if key not in SETTINGS and key not in of_output:
+            allowed = ", ".join((*SETTINGS, *of_output))
+            raise ValueError(f"method.{key} is not a setting of a method; allowed: {allowed}")
     applicable = ["lambda_diff", "reduction"]
     applicable += ["lambda_out"] if method.output != "none" else []
     applicable += ["feature", "lambda_feat", "feat_schedule"] if method.feature != "none" else []
     applicable += ["group_size", "coarse_norm", "gate", "eps"] if method.fits_lines else []
     chosen = {key: settings[key] for key in applicable if key in settings}
+    if plugins.is_path(method.feature):
+        chosen["feature"] = method.feature  # that of the method, and not the recipe's
     if method.output == "lift":
         chosen["group_size"] = num_elements
-    method = replace(method, **chosen)
+    if "feature" in chosen:
+        chosen["feature"] = _feature("method.feature", chosen["feature"])
+    given = {key: settings.get(key, default) for key, default in of_output.items()}
+    method = replace(method, **chosen, own=tuple(sorted(given.items())))
     _check(method, applicable, num_elements)
     return method
+
+
+def _feature(key: str, value: Any) -> str:
+    return plugins.path_of(key, "feature_losses", value, FEATURES)
 
 
 def via(method: Method, assistant: str) -> Method:
@@ -107,12 +166,16 @@ def via(method: Method, assistant: str) -> Method:
 
 
 def _check(method: Method, applicable: list[str], num_elements: int) -> None:
+    for key, value in method.own:
+        if value is not None and not isinstance(value, str | int | float):
+            raise ValueError(f"method.{key} must be a number, text, true or false but got {value!r}")
     for key in applicable:
+        if key == "feature":
+            continue
         value = getattr(method, key)
         allowed = _CHOICES.get(key)
         if allowed is not None:
-            if value not in allowed:
-                raise ValueError(f"method.{key} must be one of {', '.join(allowed)} but got {value!r}")
+            require_choice(f"method.{key}", value, allowed)
         elif key == "group_size":
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ValueError(f"method.group_size must be a whole number but got {value!r}")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from trainables.losses.dist import dist_loss
-from trainables.losses.features import FEATURE_LOSSES, squared_error
+from trainables.losses.features import feature_loss, squared_error
 from trainables.losses.lift_place import LiftPlaceTerms, RankMean, lift_place_terms
 from trainables.losses.methods import Method
+from trainables.losses.own_loss import own_loss
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _lift_place(
     )
 
 
-# A new output loss is one function and one line here.
+# Those that come with the package; one of a user's is module:name (own_loss.py).
 OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
     "mse": _mse,
     "lift": _lift_place,
@@ -96,7 +97,8 @@ def objective(
         loss = method.lambda_diff * loss_diff
     loss_out = loss_feat = gate = slope_error = intercept_error = None
     if method.output != "none":
-        result = OUTPUT_LOSSES[method.output](output, teacher_output, method, progress=progress, rank_mean=rank_mean)
+        output_loss = OUTPUT_LOSSES.get(method.output, own_loss)
+        result = output_loss(output, teacher_output, method, progress=progress, rank_mean=rank_mean)
         if isinstance(result, LiftPlaceTerms):
             gate, slope_error, intercept_error = result.gate, result.slope_error, result.intercept_error
             result = result.loss
@@ -104,8 +106,8 @@ def objective(
         assert method.lambda_out is not None
         loss = loss + method.lambda_out * loss_out
     if method.feature != "none":
-        feature_loss = FEATURE_LOSSES[method.feature].loss
-        loss_feat = feature_loss(student_features, teacher_features, adapters, reduction=method.reduction)
+        compare = feature_loss(method.feature).loss
+        loss_feat = compare(student_features, teacher_features, adapters, reduction=method.reduction)
         assert method.lambda_feat is not None
         falling = 1 - progress if method.feat_schedule == "linear" else 1.0
         loss = loss + falling * method.lambda_feat * loss_feat

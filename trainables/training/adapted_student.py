@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trainables.data import DataShape
 from trainables.families import family_of, predict
-from trainables.losses.features import FEATURE_LOSSES, Shapes, make_adapters, pair_up
+from trainables.losses.features import Shapes, feature_loss, make_adapters, pair_up
 from trainables.seeds import derived_generator
 from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.recorded_features import feature_names, feature_shapes, record_features
@@ -44,7 +44,7 @@ class AdaptedStudent(nn.Module):
             self._features = record_features(student, feature_names(student, feature))
             shapes = feature_shapes(student, shape, self._features)
             self.pairs = pair_up(feature, shapes, teacher_features, family_of(student).pair)
-            if FEATURE_LOSSES[feature].adapted:
+            if feature_loss(feature).adapted:
                 inputs, outputs = zip(
                     *((shapes[one], teacher_features[other]) for one, other in self.pairs), strict=True
                 )

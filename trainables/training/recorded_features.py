@@ -10,13 +10,13 @@ from torch import nn
 
 from trainables.data import DataShape
 from trainables.families import family_of, predict
-from trainables.losses.features import FEATURE_LOSSES
+from trainables.losses.features import feature_loss
 from trainables.models import example_inputs
 
 
 def feature_names(model: nn.Module, feature: str) -> list[str]:
     """The modules of the model that the feature loss looks at. Raises ValueError when such a model has none."""
-    points: list[str] = getattr(family_of(model), FEATURE_LOSSES[feature].points)(model)
+    points: list[str] = getattr(family_of(model), feature_loss(feature).points)(model)
     if not points:
         raise ValueError(f"method.feature={feature} does not apply to a {type(model).__name__}")
     return points
