@@ -47,6 +47,14 @@ MULTI_OBJECTIVE = ("tpe", "random", "qmc", "gp", "nsga2")
 _PACKAGES = {"gp": "torch", "cmaes": "cmaes"}  # what a sampler needs besides Optuna
 
 
+def add_sampler(name: str, make: Callable[[int, int], BaseSampler]) -> None:
+    """One of a user's own, of a seed and a number of startup trials. Raises ValueError where it makes no sampler."""
+    made = make(0, 1)
+    if not isinstance(made, BaseSampler):
+        raise ValueError(f"protocol.sampler={name} must make a sampler of Optuna but made {made!r}")
+    SAMPLERS[name] = make
+
+
 def require_sampler(name: str) -> None:
     """Raises ValueError unless there is a sampler of that name and the package that it needs."""
     if name not in SAMPLERS:

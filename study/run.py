@@ -129,7 +129,7 @@ def _run_in_lease(
     if work is not None and (slots := local_slots(config.cluster)) is not None:  # known before Ray is started
         need = estimate_disk(config, missing, work.like(config.max_members), slots, counts)
         require_disk(config.study_dir, need)
-    with connected(config.cluster) as cluster:
+    with connected(config.cluster, config.own_code) as cluster:
         if damaged:
             set_aside_damaged(config.study_dir)
             work, missing = _Work.find(config, planned), missing_teachers(config)

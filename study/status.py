@@ -25,6 +25,8 @@ def main(argv: list[str]) -> int:
         raise ValueError("study_dir must be given: study_dir=<a study's directory>")
     if cfg.watch_seconds is not None and not (isinstance(cfg.watch_seconds, int | float) and cfg.watch_seconds > 0):
         raise ValueError(f"watch_seconds must be null or a number above 0 but got {cfg.watch_seconds!r}")
+    if not isinstance(cfg.plugins, bool):
+        raise ValueError(f"plugins must be true or false but got {cfg.plugins!r}")
     study_dir = location("study_dir", str(cfg.study_dir))
     require_study(study_dir)
 
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> int:
 
     page = report_dir(study_dir) / "status.html"
     while True:
-        status = find_status(planned_study(study_dir))
+        status = find_status(planned_study(study_dir, plugins=cfg.plugins))
         clear = _CLEAR if cfg.watch_seconds is not None and sys.stdout.isatty() else ""
         print(f"{clear}{terminal_status(status)}\n")
         try:

@@ -53,7 +53,7 @@ def _make_and_list(config: StudyConfig, command: str) -> int:
         for spec in missing:
             require_fetchable(spec)
         if missing or is_damaged(config.study_dir):
-            with connected(config.cluster):
+            with connected(config.cluster, config.own_code):
                 set_aside_damaged(config.study_dir)  # not before every check has passed
                 try:
                     make_teachers(config, missing_teachers(config))

@@ -48,7 +48,7 @@ def require_text(key: str, value: Any, allowed: str) -> str:
 
 def make(cls: type[T], key: str, raw: Raw, /, **own: str) -> T:
     """cls(**raw, **own). Raises ValueError for a key of raw that cls does not have, and for one that it needs."""
-    known = [field for field in fields(cls) if field.name not in own]  # type: ignore[arg-type]
+    known = [field for field in fields(cls) if field.init and field.name not in own]  # type: ignore[arg-type]
     check_keys(key, raw, [field.name for field in known])
     needed = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
     require_keys(key, raw, needed)

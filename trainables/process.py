@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables import plugins
 from trainables.checks import check_keys, require_choice, require_number, require_whole
 
 if TYPE_CHECKING:
@@ -153,8 +154,11 @@ class Process:
         self._scheduler.save_pretrained(folder)
 
     def require_sampler(self, name: str) -> None:
-        """Raises ValueError for a sampler that is not of the process."""
-        require_choice("evaluation.sampler", name, tuple(_SAMPLERS[self.scheduler]))
+        """Raises ValueError for a sampler that is not of the process, and for module:name that is no scheduler."""
+        if not plugins.is_path(name):
+            require_choice("evaluation.sampler", name, tuple(_SAMPLERS[self.scheduler]))
+        elif not hasattr(plugins.load("evaluation.sampler", name), "from_config"):
+            raise ValueError(f"evaluation.sampler={name} must be a scheduler of diffusers")
 
     def sampler(self, name: str, num_steps: int, *, spacing: str = SPACINGS[0], learned_variance: bool = False) -> Any:
         """A diffusers scheduler set to num_steps. Its step() takes the model's output, with the variance if learned.
@@ -167,9 +171,16 @@ class Process:
             own["timestep_spacing"] = spacing
         if learned_variance and name == "ddpm":
             own["variance_type"] = LEARNED_RANGE
-        sampler = _scheduler_class(_SAMPLERS[self.scheduler][name]).from_config(self._scheduler.config, **own)
+        is_own = plugins.is_path(name)
+        scheduler: Any = plugins.load("evaluation.sampler", name) if is_own else self._class_of(name)
+        sampler = scheduler.from_config(self._scheduler.config, **own)
         sampler.set_timesteps(num_steps)
+        if is_own and getattr(sampler, "init_noise_sigma", 1) != 1:
+            raise ValueError(f"evaluation.sampler={name} must start from noise of variance 1, but scales its inputs")
         return sampler
+
+    def _class_of(self, sampler: str) -> Any:
+        return _scheduler_class(_SAMPLERS[self.scheduler][sampler])
 
     @cached_property
     def _scheduler(self) -> Any:

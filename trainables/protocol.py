@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trainables import plugins
 from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.process import SAMPLERS, SPACINGS
 
@@ -80,6 +82,7 @@ class EvaluationSpec:
     batch_size: int = 64  # images sampled at once; changes nothing but speed
     guidance: float = 1.0  # classifier-free: unconditional + guidance * (conditional - unconditional)
     guidance_channels: str = "all"  # or first_three, as in DiT's published sampling
+    code: Mapping[str, str] = field(init=False, hash=False)  # digests of a user's code in it, by module:name
 
     def __post_init__(self) -> None:
         require_whole("evaluation.neighbours", self.neighbours, 1, 100)
@@ -95,8 +98,11 @@ class EvaluationSpec:
         if self.image_size is not None:
             require_whole("evaluation.image_size", self.image_size, 4, 4096)
         require_number("evaluation.guidance", self.guidance, at_least=0)
+        sampler = plugins.path_of("evaluation.sampler", "samplers", self.sampler, SAMPLERS)
+        object.__setattr__(self, "sampler", sampler)
+        own = [path for path in (self.sampler, self.feature_extractor) if plugins.is_path(path)]
+        object.__setattr__(self, "code", {path: plugins.code_digest(path) for path in own})
         for name, allowed in (
-            ("sampler", SAMPLERS),
             ("spacing", SPACINGS if self.sampler == "ddpm" else SPACINGS[:1]),
             ("guidance_channels", GUIDANCE_CHANNELS),
             ("reference_split", ("train",)),
@@ -121,11 +127,12 @@ class EvaluationSpec:
 
         Raises ValueError naming a file that is not there.
         """
-        own = {name: value for name, value in asdict(self).items() if name != "batch_size"}
+        own = {name: value for name, value in asdict(self).items() if name not in ("batch_size", "code")}
         if self.reference_images == MOST_REFERENCE_IMAGES:
             del own["reference_images"]
         return {
             **own,
+            **({"code": self.code} if self.code else {}),
             "noise_seeds": list(self.noise_seeds),
             "extractor_weights": self.extractor_weights and file_digest("extractor_weights", self.extractor_weights),
             "reference": self.reference and reference_digest(self.reference),

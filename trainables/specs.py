@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from trainables import plugins
 from trainables.checks import require_choice, require_number, require_whole
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
@@ -52,14 +53,22 @@ def _values(spec: Any, *, left_out: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A diffusers model by class name and config; what follows from the data (sizes, classes) is not in it."""
+    """A diffusers model by class name, or module:name of a user's family, and config; what follows from the data
+    (sizes, classes) is not in it.
+    """
 
     name: str
     model_class: str
     config: Mapping[str, Any]
+    code: str | None = field(init=False)  # digest of a user's family
+
+    def __post_init__(self) -> None:
+        own = plugins.is_path(self.model_class)
+        object.__setattr__(self, "code", plugins.code_digest(self.model_class) if own else None)
 
     def identity(self) -> dict[str, Any]:
-        return {"model_class": self.model_class, "config": dict(self.config)}
+        own = {} if self.code is None else {"code": self.code}
+        return {"model_class": self.model_class, "config": dict(self.config), **own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +176,8 @@ class TeacherSpec:
     def teacher_id(self) -> str:
         shared = {"data": self.data.identity(), "process": self.process.identity()}
         if self.pretrained is not None:
-            return content_id({"pretrained": self.pretrained.digest, **shared})
+            own = {} if (code := getattr(self.model, "code", None)) is None else {"code": code}
+            return content_id({"pretrained": self.pretrained.digest, **own, **shared})
         if self.larger is not None and self.method is not None:
             shared["distilled"] = {"larger": self.larger.teacher_id, "method": self.method.identity()}
         identity = {"model": self.model.identity(), "train": self.train.identity(), "seed": self.seed}

@@ -20,9 +20,9 @@ from trainables.checks import (
     require_whole,
 )
 from trainables.data import DataShape, DataSpec, data_shape
-from trainables.families import FAMILIES
+from trainables.families import find_family
 from trainables.models import count
-from trainables.models.build import architecture, model_classes
+from trainables.models.build import architecture
 from trainables.models.conditions import require_conditions
 from trainables.models.pretrained import find_pretrained
 from trainables.models.scheduler_config import require_trained_like
@@ -117,14 +117,15 @@ def _pruned(
 
 def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, process: Process) -> TeacherSpec:
     """A teacher that is there already: what it is and how it was trained is read from its files."""
-    check_keys(key, settings, ["name", "folder", "subfolder", "variant"])
+    check_keys(key, settings, ["name", "folder", "subfolder", "variant", "model_class"])
     require_name(f"{key}.name", settings.get("name"))
     root = Path(require_text(f"{key}.folder", settings["folder"], "a path"))
     variant = settings.get("variant")
     if variant is not None and not require_text(f"{key}.variant", variant, "null or e.g. fp16").isidentifier():
         raise ValueError(f"{key}.variant must be null or e.g. fp16 but got {variant!r}")
     name, subfolder = settings["name"], settings.get("subfolder")
-    found = find_pretrained(name, root, subfolder, data_shape(data), variant=variant)
+    own = settings.get("model_class")
+    found = find_pretrained(name, root, subfolder, data_shape(data), variant=variant, model_class=own)
     require_trained_like(name, found.process, process)
     model, pretrained = found.model, found.pretrained
     return TeacherSpec(model=model, train=train, data=data, seed=None, process=process, pretrained=pretrained)
@@ -157,9 +158,9 @@ def make_model_spec(key: str, raw: Raw, shape: DataShape) -> ModelSpec:
     """A model by its class and config. Raises ValueError for what cannot be built."""
     spec = make(ModelSpec, key, raw)
     require_name(f"{key}.name", spec.name)
-    require_choice(f"{key}.model_class", spec.model_class, model_classes())
+    family = find_family(f"{key}.model_class", spec.model_class)
     config = mapping(raw, "config", f"{key}.config")
-    for name in FAMILIES[spec.model_class].config(shape):
+    for name in family.config(shape):
         if name in config:
             raise ValueError(f"{key}.config.{name} follows from the data and cannot be set, but got {config[name]!r}")
     _check_sizes(f"{key}.config", config)

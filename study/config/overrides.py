@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from study.config.options import groups, option_config, option_names
 from trainables.checks import meant
+from trainables.plugins import is_path
 
 FILE_ENDINGS = (".yaml", ".yml")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
@@ -35,7 +36,7 @@ def overrides(argv: Sequence[str], base: Mapping[str, Any]) -> list[str]:
     given = [readable(argument) for argument in argv if argument not in files]
     keys = {_key(argument) for argument in given}
     of_file = [line for file in files for line in _lines(Path(file), base) if _key(line) not in keys]
-    return expanded([*of_file, *given])
+    return of_own_data(expanded([*of_file, *given]))
 
 
 def is_file_argument(argument: str) -> bool:
@@ -63,6 +64,15 @@ def expanded(argv: Sequence[str]) -> list[str]:
     own = [*experiment["shared"], *experiment[scale]]
     last = {_key(argument): argument for argument in own}  # a scale's own over the shared
     return [argument for key, argument in last.items() if key not in given] + rest
+
+
+def of_own_data(argv: Sequence[str]) -> list[str]:
+    """With data.source=module:name the group is data=own, and every other key of data is a setting of that source."""
+    sources = [one.partition("=")[2].strip("'\"") for one in argv if _key(one) == "data.source"]
+    if not any(map(is_path, sources)):
+        return list(argv)
+    group = [] if any(_key(one) == "data" for one in argv) else ["data=own"]
+    return group + [f"++{one.lstrip('+')}" if _key(one).startswith("data.") else one for one in argv]
 
 
 def readable(argument: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from trainables.data import Dataset, DataShape, data_shape, load_data
 from trainables.evaluation.extractors import IMAGE_SIDES
 from trainables.evaluation.study_extractor import check_extractor
 from trainables.losses.methods import Method
+from trainables.plugins import not_from
 from trainables.process import Process
 from trainables.protocol import EvaluationSpec
 from trainables.specs import TrainSpec
@@ -112,9 +114,10 @@ def write_study_yaml(cfg: DictConfig, study_dir: Path, command: str = "python -m
         file.write(f"# {' '.join(command.split())}\n{yaml.safe_dump(plain(cfg), sort_keys=False)}".encode())
 
 
-def read_study_yaml(study_dir: Path) -> StudyConfig:
+def read_study_yaml(study_dir: Path, *, plugins: bool = False) -> StudyConfig:
     """The study whose study.yaml is in the directory, wherever that is now; for study.status alone.
 
+    plugins: whether code that it names may be imported: a file of a study is no word of the user's.
     Raises ValueError naming study_dir where there is none, or where it is of another version.
     """
     require_study(study_dir)
@@ -127,7 +130,8 @@ def read_study_yaml(study_dir: Path) -> StudyConfig:
         )  # reads no other file
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
-    return study_config(cfg)
+    with nullcontext() if plugins else not_from(str(study_dir / "study.yaml")):
+        return study_config(cfg)
 
 
 def _train(raw: Raw, key: str) -> TrainSpec:

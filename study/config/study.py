@@ -10,12 +10,14 @@ from typing import Any
 
 from analysis.results.settings import ReportSettings
 from study.config.tuning import TuningConfig
+from trainables import plugins
 from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.data import DataSpec
+from trainables.data.own_data import OwnData
 from trainables.losses.methods import Method
 from trainables.process import Process
 from trainables.protocol import EvaluationSpec
-from trainables.specs import StudentSpec, TeacherSpec, TrainSpec
+from trainables.specs import ModelSpec, StudentSpec, TeacherSpec, TrainSpec
 from trainables.training.execution import Execution
 
 LOCAL = "local"
@@ -146,6 +148,15 @@ class StudyConfig:
                 f" but got {parts}"
             )
 
+    @property
+    def own_code(self) -> list[Path]:
+        """Modules and packages of the user's that workers import; none of what is installed."""
+        models = [self.student, *(teacher.model for teacher in (*self.teachers, *self.assistants.values()))]
+        paths = {spec.model_class for spec in map(_whole, models) if spec.code is not None}
+        paths |= {path for method in (*self.methods, *self.own_methods.values()) for path in method.code}
+        paths |= {*self.evaluation.code, *({self.data.source} if isinstance(self.data, OwnData) else ())}
+        return sorted({file for path in paths for file in plugins.to_ship(path)})
+
     def _require_first(self) -> None:
         if self.teachers_first and self.tuning is not None:
             raise ValueError(
@@ -156,6 +167,11 @@ class StudyConfig:
         _require_distinct("teachers_first", self.teachers_first)
         for name in self.teachers_first:
             require_choice("teachers_first", name, names)
+
+
+def _whole(spec: StudentSpec) -> ModelSpec:
+    """The model, or the one that it is cut from in the end."""
+    return spec if isinstance(spec, ModelSpec) else _whole(spec.teacher.model)
 
 
 def require_name(key: str, value: Any) -> None:

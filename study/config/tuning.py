@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces import Space, load_space, merge, num_settings
 from search_spaces.reader import space_names
-from search_spaces.samplers import MULTI_OBJECTIVE, require_sampler
+from search_spaces.samplers import MULTI_OBJECTIVE, add_sampler, require_sampler
 from trainables import plugins
 from trainables.checks import check_keys, require_choice, require_keys, require_number, require_text, require_whole
 from trainables.losses.methods import METHODS, Method, make_method
@@ -78,6 +78,8 @@ class TuningConfig:
             require_whole(f"protocol.{key}", getattr(self, key), low)
         require_choice("protocol.score", self.score, SCORES)
         require_number("protocol.std_weight", self.std_weight, at_least=0)
+        if plugins.is_path(self.sampler):
+            add_sampler(self.sampler, plugins.load("protocol.sampler", self.sampler))
         require_sampler(self.sampler)
         self._check_seeds()
         self._check_score()

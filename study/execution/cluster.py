@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -41,11 +42,16 @@ class Cluster:
 
 
 @contextmanager
-def connected(config: ClusterConfig) -> Iterator[Cluster]:
-    """Connects for the duration. Raises ValueError when the cluster cannot be reached or is too small for one pack."""
+def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[Cluster]:
+    """Connects for the duration. own_code: modules and packages of the user's that workers import.
+
+    Raises ValueError when the cluster cannot be reached or is too small for one pack.
+    """
     require_reachable(config)
     environment = {**RAY, **MEMORY, "OMP_NUM_THREADS": str(worker_group(config).threads)}
     os.environ.update(environment)
+    if config.address == LOCAL and own_code:
+        environment["PYTHONPATH"] = os.environ["PYTHONPATH"] = _python_path(own_code)
     local = {"include_dashboard": True, "dashboard_host": config.dashboard_host}
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep at once; finished members have their rows
     if config.address == LOCAL:
@@ -58,7 +64,7 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 # A local cluster inherits the environment, so that the processes Ray starts ahead are of use.
-                **(local if config.address == LOCAL else {"runtime_env": {"env_vars": environment}}),
+                **(local if config.address == LOCAL else {"runtime_env": _runtime_env(environment, own_code)}),
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
@@ -77,6 +83,18 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
 
 def _watched() -> AbstractContextManager[Callable[[], None]]:
     return watched(ray_internals.cluster_processes(), ray_internals.kill_cluster)
+
+
+def _python_path(own_code: Sequence[Path]) -> str:
+    """PYTHONPATH with the folders of the modules and packages at its end."""
+    there = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return os.pathsep.join(dict.fromkeys([*there, *(str(path.absolute().parent) for path in own_code)]))
+
+
+def _runtime_env(environment: Mapping[str, str], own_code: Sequence[Path]) -> dict[str, Any]:
+    """What workers of a cluster that runs are given. Within a job its working directory has the user's code."""
+    modules = [] if _JOB in os.environ else [str(path.absolute()) for path in own_code]
+    return {"env_vars": dict(environment), **({"py_modules": modules} if modules else {})}
 
 
 def local_slots(config: ClusterConfig) -> int | None:

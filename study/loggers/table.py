@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage import is_local
-from trainables.checks import require_choice
+from trainables import plugins
 
 LOGGERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}  # and the module that it needs
 
@@ -27,8 +27,10 @@ class Logger(Protocol):
 def require_loggers(names: Sequence[Any]) -> None:
     """Raises ValueError for an unknown logger, and for one whose package is not installed."""
     for name in names:
-        require_choice("loggers", name, tuple(LOGGERS))
-        if find_spec(LOGGERS[name]) is None:
+        path = plugins.path_of("loggers", "loggers", name, tuple(LOGGERS))
+        if plugins.is_path(path):
+            plugins.load("loggers", path)
+        elif find_spec(LOGGERS[name]) is None:
             raise ValueError(
                 f"loggers={name} needs the package {LOGGERS[name]}, which is not installed:"
                 f" pip install 'kd-stability-study[{name}]'"
@@ -42,7 +44,13 @@ def require_place(names: Sequence[str], study_dir: Path) -> None:
 
 
 def open_logger(name: str, study: str, study_dir: Path) -> Logger:
-    """The logger of a name of LOGGERS, writing to <study_dir>/loggers/<name>."""
-    folder = study_dir.absolute() / "loggers" / name
+    """The logger of a name of LOGGERS, writing to <study_dir>/loggers/<name>; one of a user's, module:name, is a
+    function (study, folder) that returns a Logger.
+    """
+    path = plugins.path_of("loggers", "loggers", name, tuple(LOGGERS))
+    folder = study_dir.absolute() / "loggers" / name.replace(":", ".")
+    if plugins.is_path(path):
+        own: Logger = plugins.load("loggers", path)(study, folder)
+        return own
     logger: Logger = import_module(f"study.loggers.{name}").open_logger(study, folder)
     return logger

@@ -47,9 +47,12 @@ class PlannedStudy:
     num_open: int
 
 
-def planned_study(study_dir: Path) -> PlannedStudy:
-    """The study of a directory. Raises ValueError where there is none."""
-    config = read_study_yaml(study_dir)
+def planned_study(study_dir: Path, *, plugins: bool = False) -> PlannedStudy:
+    """The study of a directory. plugins: whether code that its study.yaml names may be imported.
+
+    Raises ValueError where there is none, or where it names code and that is not allowed.
+    """
+    config = read_study_yaml(study_dir, plugins=plugins)
     members, num_open = (plan_members(config), 0) if config.tuning is None else known_members(config)
     return PlannedStudy(config, {member.run_id: member for member in members}, num_open)
 

@@ -10,12 +10,14 @@ from trainables.specs import ModelSpec, PrunedSpec
 
 
 def test_every_field_counts_whatever_its_value() -> None:
-    """Also what has its default: a default that changes must not leave the id as it was."""
+    """Also what has its default: a default that changes must not leave the id as it was. `own` and `code` count where
+    there is code of a user's (test_plugins.py).
+    """
     one = member("lift_place_feat")
     for spec, left_out in (
         (one.train, {"key"}),
-        (one.evaluation, {"batch_size"}),
-        (one.method, {"assistant"}),  # whose content is the member's to hash
+        (one.evaluation, {"batch_size", "code"}),
+        (one.method, {"assistant", "own", "code"}),  # an assistant's content is the member's to hash
     ):
         assert set(spec.identity()) == {field.name for field in fields(spec)} - left_out
     assert one.training_identity()["process"] == one.process.identity()
@@ -104,7 +106,7 @@ def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) ->
     ],
 )
 def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}$"):
+    with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; code of your own is module:name)?$"):
         evaluation_spec(**{key: value})
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from trainables.data import data_shape
 from trainables.data.digits import Digits
 from trainables.folders import Folders
-from trainables.losses.methods import make_method
+from trainables.losses.methods import Method, make_method
 from trainables.protocol import EvaluationSpec
 from trainables.specs import Member, ModelSpec, TeacherSpec, TrainSpec
 
@@ -50,6 +50,7 @@ def member(
     train: TrainSpec | None = None,
     evaluation: EvaluationSpec | None = None,
     teacher: TeacherSpec | None = None,
+    own: dict[str, Method] | None = None,
     **settings: object,
 ) -> Member:
     recipe = {
@@ -61,7 +62,7 @@ def member(
         "gate": "adaptive",
         "eps": 1e-7,
     }
-    chosen = make_method(method, recipe | settings, num_elements=64)
+    chosen = make_method(method, recipe | settings, num_elements=64, own=own)
     return Member(
         data=Digits(),
         teacher=(teacher or teacher_spec()) if chosen.needs_teacher else None,

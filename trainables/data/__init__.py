@@ -1,7 +1,7 @@
 """Data sets by source, and the seed streams that batches come from.
 
 A source is a frozen dataclass of what a user says of the data: `name`, `identity()` (what member ids hash), `load()`.
-Adding one is a file in this folder and a line in SOURCES.
+Adding one is a file in this folder and a line in SOURCES; one of a user's is module:name (own_data.py).
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Protocol
 
-from trainables.checks import check_keys, make, require_choice
+from trainables import plugins
+from trainables.checks import check_keys, make
 from trainables.data.dataset import Dataset, DataShape
 from trainables.data.digits import Digits
 from trainables.data.folder import Folder
@@ -18,6 +19,7 @@ from trainables.data.huggingface import HuggingFace
 from trainables.data.images import ImageSource
 from trainables.data.latents import Latents
 from trainables.data.mnist import Mnist
+from trainables.data.own_data import make_own_data
 from trainables.data.planned import Planned
 
 __all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "cache_bytes", "data_shape", "load_data", "make_data"]
@@ -48,16 +50,20 @@ SOURCES: dict[str, Any] = {
 }
 
 
+_NOT_OWN = ("source", "shape")  # shape: of dry runs
+
+
 def make_data(settings: Mapping[str, Any]) -> DataSpec:
     """The data set of the settings: `source` (by default the name) and the keys of that source. `shape` is for plans.
 
     Raises ValueError that names the key, the value and what is allowed.
     """
     key = "source" if "source" in settings else "name"
-    source = str(settings.get(key))
-    require_choice(f"data.{key}", source, tuple(SOURCES))
+    source = plugins.path_of(f"data.{key}", "data_sources", settings.get(key), tuple(SOURCES))
+    if plugins.is_path(source):
+        return make_own_data(source, {name: value for name, value in settings.items() if name not in _NOT_OWN})
     allowed = [field.name for field in fields(SOURCES[source])]
-    own = {name: value for name, value in settings.items() if name not in ("source", "shape")}  # shape: of dry runs
+    own = {name: value for name, value in settings.items() if name not in _NOT_OWN}
     check_keys("data", own, ["source", *allowed])
     spec: DataSpec = make(SOURCES[source], "data", own)
     return spec

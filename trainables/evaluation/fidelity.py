@@ -155,8 +155,8 @@ def compute_metrics(
     KID can be slightly below 0. Precision is the share of generated images inside the reference's neighbourhoods,
     recall the share of reference images inside those of the generated ones, each as wide as `neighbours` neighbours
     (of a reference: its own). Distances are computed on `device`. Against statistics, what needs the reference's own
-    features is NaN; everything is where a feature is not finite. Raises ValueError for as few generated images as
-    neighbours.
+    features is NaN, as is IS without logits; everything is where a feature is not finite. Raises ValueError for as few
+    generated images as neighbours.
     """
     if isinstance(reference, Reference):
         neighbours = reference.neighbours

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -172,9 +173,14 @@ def _run_sampler(
 def _step(
     sampler: Any, prediction: torch.Tensor, timestep: torch.Tensor, x_NCHW: torch.Tensor, generators: list[Any]
 ) -> torch.Tensor:
-    """Only ddpm draws: it wants one generator for each image."""
-    own = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
+    """A sampler that draws, as ddpm does, wants one generator for each image."""
+    own = {"generator": generators} if _draws(type(sampler).step) else {}
     return sampler.step(prediction, timestep, x_NCHW, **own).prev_sample  # type: ignore[no-any-return]
+
+
+@cache
+def _draws(step: Callable[..., Any]) -> bool:
+    return "generator" in signature(step).parameters
 
 
 def _conditions(data: Dataset, numbers: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,14 +1,19 @@
-"""The diffusers model classes that can be teachers and students: a file each, and a line here."""
+"""The diffusers model classes that can be teachers and students: a file each, and a line here.
+
+One of a user's is model_class=module:name, a Family; it is known by its class from then on.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
+from trainables import plugins
 from trainables.families import conditional_unet, dit, mmdit, pruned_unet, unet
 from trainables.families.family import Family
 
-__all__ = ["FAMILIES", "Family", "family_of", "predict", "split_variance"]
+__all__ = ["FAMILIES", "Family", "family_of", "find_family", "predict", "split_variance"]
 
 FAMILIES: dict[str, Family] = {
     family.model_class.__name__: family
@@ -21,6 +26,20 @@ FAMILIES: dict[str, Family] = {
         mmdit.FAMILY,
     )
 }
+
+
+def find_family(key: str, name: Any) -> Family:
+    """The family of the name of a class, or of module:name. Raises ValueError naming the key and what is allowed."""
+    path = plugins.path_of(key, "families", name, tuple(FAMILIES))
+    if not plugins.is_path(path):
+        return FAMILIES[path]
+    family = plugins.load(key, path)
+    if not isinstance(family, Family):
+        raise ValueError(f"{key}={path} must be a Family of trainables.families but is {family!r}")
+    known = FAMILIES.setdefault(family.model_class.__name__, family)
+    if known.model_class is not family.model_class:
+        raise ValueError(f"{key}={path}: there is another class of the name {family.model_class.__name__}")
+    return family
 
 
 def family_of(model: nn.Module) -> Family:

@@ -114,12 +114,14 @@ def _masked(feature: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class FeatureLoss:
     """points: the attribute of a family that names the modules. adapted: student channels are mapped to the teacher's,
-    and modules of one name are pairs; else the family says which are.
+    and modules of one name are pairs; else the family says which are. of_one_size: activations of a pair must have one
+    shape, but for channels that are mapped.
     """
 
     points: str
     adapted: bool
     loss: Callable[..., torch.Tensor]
+    of_one_size: bool = True
 
     def __post_init__(self) -> None:
         require_choice("points of a feature loss", self.points, POINTS)
@@ -136,14 +138,14 @@ FEATURE_LOSSES = {
 @cache
 def feature_loss(feature: str) -> FeatureLoss:
     """The feature loss of a name of the table, or of module:name: a FeatureLoss, or a function like block_loss, which
-    then compares blocks.
+    is then given the blocks, of whatever size.
     """
     if feature in FEATURE_LOSSES:
         return FEATURE_LOSSES[feature]
     found = plugins.load("method.feature", feature)
     if not isinstance(found, FeatureLoss) and not callable(found):
         raise ValueError(f"method.feature={feature} must be a FeatureLoss or a function but is {found!r}")
-    return found if isinstance(found, FeatureLoss) else FeatureLoss("blocks", False, found)
+    return found if isinstance(found, FeatureLoss) else FeatureLoss("blocks", False, found, of_one_size=False)
 
 
 def pair_up(
@@ -153,7 +155,7 @@ def pair_up(
 
     Raises ValueError when they cannot be compared.
     """
-    adapted = feature_loss(feature).adapted
+    adapted, of_one_size = feature_loss(feature).adapted, feature_loss(feature).of_one_size
     if adapted and list(student) != list(teacher):
         raise ValueError(
             "method: feature distillation pairs sub-blocks one to one, so student and teacher must have the same,"
@@ -166,7 +168,7 @@ def pair_up(
         )
     pairs = [(name, name) for name in student] if adapted else pair(list(student), list(teacher))
     start = 2 if adapted else 1
-    for one, other in pairs:
+    for one, other in pairs if of_one_size else ():
         if student[one][start:] != teacher[other][start:]:
             sizes = f"{list(student[one][start:])} and {list(teacher[other][start:])}"
             raise ValueError(f"method: features of {one} must be of one size but got {sizes}")

@@ -11,7 +11,7 @@ from torch import nn
 from storage import local_copy
 from trainables.checks import require_choice
 from trainables.data.dataset import DataShape
-from trainables.families import FAMILIES, family_of
+from trainables.families import FAMILIES, family_of, find_family
 from trainables.pruning import prune_shape
 from trainables.seeds import derived_seed
 from trainables.specs import ModelSpec, StudentSpec, canonical_json
@@ -38,8 +38,7 @@ def build_model(spec: StudentSpec, shape: DataShape, *, seed: int, device: str =
     the config. device="meta" builds shapes without weights.
     """
     spec = architecture(spec, shape)
-    require_choice(f"{spec.name}.model_class", spec.model_class, model_classes())
-    family = FAMILIES[spec.model_class]
+    family = find_family(f"{spec.name}.model_class", spec.model_class)
     config = {**family.config(shape), **spec.config}
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(derived_seed(seed, "initial weights"))  # diffusers draws from the default generator

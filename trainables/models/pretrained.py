@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from trainables.data import DataShape, data_shape
-from trainables.families import FAMILIES, Family
+from trainables.families import FAMILIES, Family, find_family
 from trainables.models.build import build_model, known_class, load_model
 from trainables.models.conditions import require_conditions
 from trainables.models.hub import cached_repository, fetch_configs, fetch_repository
@@ -36,14 +36,21 @@ class Found:
 
 
 def find_pretrained(
-    name: str, root: Path, subfolder: str | None, shape: DataShape, *, variant: str | None = None
+    name: str,
+    root: Path,
+    subfolder: str | None,
+    shape: DataShape,
+    *,
+    variant: str | None = None,
+    model_class: str | None = None,
 ) -> Found:
     """The model of a directory: a model's own, or a pipeline's with unet/ or transformer/ and scheduler/ in it.
 
-    variant: of the weights, e.g. fp16. Raises ValueError, naming the teacher, when there is no such model with
-    weights that can be loaded, or it is not made for such data.
+    variant: of the weights, e.g. fp16. model_class: module:name of a family of the user's.
+    Raises ValueError, naming the teacher, when there is no such model with weights that can be loaded, or it is not
+    made for such data.
     """
-    folder, spec, process = _described(name, root, subfolder, shape)
+    folder, spec, process = _described(name, root, subfolder, shape, model_class)
     try:
         files = weight_files(folder, variant)
         check_weights(files, build_model(spec, shape, seed=0, device="meta"))
@@ -55,7 +62,7 @@ def find_pretrained(
 
 
 def _described(
-    name: str, root: Path, subfolder: str | None, shape: DataShape
+    name: str, root: Path, subfolder: str | None, shape: DataShape, model_class: str | None = None
 ) -> tuple[Path, ModelSpec, Process | None]:
     """The model's own folder, and what its config and its scheduler's say; its weights are not looked at."""
     folder = _model_folder(name, root, subfolder)
@@ -65,10 +72,12 @@ def _described(
             raise ValueError(f"it must be a JSON object but is {config!r}")
     except (OSError, ValueError) as error:
         raise ValueError(f"teacher {name}: {folder} does not hold a diffusers model: {error}") from error
-    model_class = known_class({"_class_name": None, **config})
-    if model_class not in FAMILIES:
-        raise ValueError(f"teacher {name}: {folder} must hold one of {', '.join(FAMILIES)} but got a {model_class!r}")
-    family = FAMILIES[model_class]
+    said = known_class({"_class_name": None, **config})
+    family = FAMILIES.get(said) if model_class is None else find_family(f"teacher {name}: model_class", model_class)
+    if family is None or family.model_class.__name__ != said:
+        allowed = ", ".join(FAMILIES) if family is None else family.model_class.__name__
+        raise ValueError(f"teacher {name}: {folder} must hold one of {allowed} but got a {said!r}")
+    model_class = model_class or said
     require_conditions(f"teacher {name}", model_class, config, shape)
     spec = ModelSpec(name=name, model_class=model_class, config=_own(name, folder, config, family, shape))
     return folder, spec, find_process(name, folder, root)

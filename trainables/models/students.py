@@ -10,6 +10,7 @@ from storage import cached, check_files, is_there
 from trainables.data import DataShape, load_data
 from trainables.models import Size, build_model, count, count_model, load_model
 from trainables.models.digest import weights_digest
+from trainables.models.own_code import require_model_code
 from trainables.models.saved import read_facts, save_model
 from trainables.pruning import prune
 from trainables.specs import ModelSpec, PrunedSpec, StudentSpec
@@ -32,6 +33,7 @@ def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str 
     if is_made(spec, folder):
         return
     started = time.perf_counter()
+    require_model_code(spec)
     data = load_data(spec.teacher.data)
     teacher = load_model(cached(teachers / spec.teacher.teacher_id)).to(torch.device(device))
     student = prune(teacher, spec.pruning, data=data, process=spec.teacher.process).to("cpu")

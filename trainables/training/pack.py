@@ -19,6 +19,7 @@ from trainables.evaluation.evaluator import Evaluation, Evaluator
 from trainables.folders import Folders
 from trainables.losses.features import Shapes
 from trainables.models.digest import weights_digest
+from trainables.models.own_code import require_members_code
 from trainables.models.saved import PackSpeed, TrainedStudent, load_student, save_student
 from trainables.models.students import initial_student
 from trainables.models.teachers import load_teacher
@@ -98,6 +99,7 @@ def run_pack(
     Raises ValueError when the members do not belong in one pack, MemberError when one of them fails.
     """
     check_pack(members)
+    require_members_code(members)
     ranks = ranks or Ranks.current()
     known = finished() if finished is not None else ()
     members = [member for member in members if member.run_id not in known]

@@ -13,6 +13,7 @@ from trainables.folders import Folders
 from trainables.losses.methods import METHODS
 from trainables.models import count_model, load_model
 from trainables.models.digest import weights_digest
+from trainables.models.own_code import require_evaluation_code, require_teacher_code
 from trainables.models.pretrained import load_pretrained
 from trainables.models.saved import save_model
 from trainables.models.students import make_initial
@@ -43,6 +44,8 @@ def make_teacher(
     made from must be there. devices: the part of a GPU that this worker has, by which its file counts the seconds.
     Raises ValueError when its training diverges.
     """
+    require_teacher_code(spec)
+    require_evaluation_code(evaluation)
     folder = folders.teachers / spec.teacher_id
     torch_device = torch.device(device)
     if _read_facts(folder) is None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
+from trainables import plugins
 from trainables.evaluation.extractors import digits_cnn, inception, mnist_cnn, own_cnn, torchvision_models
+from trainables.evaluation.extractors.own_extractor import make_own_extractor
 from trainables.evaluation.extractors.shipped_cnn import ShippedCNN
 
 SHIPPED = (digits_cnn.VERSION, mnist_cnn.VERSION)
@@ -41,5 +43,6 @@ def make_extractor(
         extractor = EXTRACTORS[name](weights)
     else:
         allowed = [*EXTRACTORS, own_cnn.NAME, f"{torchvision_models.PREFIX}<architecture>"]
-        raise ValueError(f"evaluation.feature_extractor must be one of {', '.join(allowed)}, but got {name!r}")
+        path = plugins.path_of("evaluation.feature_extractor", "feature_extractors", name, allowed)
+        extractor = make_own_extractor(path, weights)
     return extractor.requires_grad_(False).eval().to(device or "cpu")
