@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "the report again, from the records alone",
     "cancel": "stop the sweep that runs on a study",
     "verify": "compare the files of a study with their digests",
+    "check": "whether a loss, data source, ... of your own holds what a study asks of it",
     "latents": "encode a data set once, for data=latents",
     "bench": "measure what it costs on this machine",
 }

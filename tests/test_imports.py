@@ -54,7 +54,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "trainables": (
         {"ray_train"},
-        {"training"},
+        {"training", "contracts"},
         {"evaluation"},
         {"models"},
         {"specs", "pruning"},

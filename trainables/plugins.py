@@ -118,7 +118,8 @@ def source_files(path: str) -> list[tuple[Path, str]]:
         raise ValueError(f"{path}: there is no module {top} in {Path.cwd()}, on PYTHONPATH or among what is installed")
     if spec.submodule_search_locations:
         return _of_folder(Path(next(iter(spec.submodule_search_locations))))
-    assert spec.origin is not None
+    if spec.origin is None or not Path(spec.origin).is_file():
+        raise ValueError(f"{path}: {top} has no source file")
     return _with_neighbours(Path(spec.origin))
 
 

@@ -36,13 +36,13 @@ def no_loss(student):
 def per_sample(student, teacher):
     return (student - teacher).square().flatten(1).mean(1)
 '''
-HELPERS = '''
+HELPERS = """
 import torch
 
 
 def cosines(one, other):
     return torch.nn.functional.cosine_similarity(one.flatten(1), other.flatten(1))
-'''
+"""
 DATA = '''
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ class Stripes:
         rows = torch.arange(8).view(1, 1, 8, 1) // self.width + torch.arange(self.number).view(-1, 1, 1, 1)
         return Dataset(images=(rows % 2 * 2.0 - 1).expand(-1, 1, 8, 8).contiguous())
 '''
-FEATURES = '''
+FEATURES = """
 import torch
 from torch import nn
 
@@ -77,7 +77,7 @@ class Net(nn.Module):
 
     def forward(self, images):
         return self.map(images[:, 0].flatten(1).float() / 255)
-'''
+"""
 MODULES = {"losses": LOSSES, "helpers": HELPERS, "data": DATA, "features": FEATURES}
 
 

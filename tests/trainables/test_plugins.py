@@ -1,6 +1,5 @@
 """Code of a user's own is found where it is named, is part of what is made with it, and never of what is not."""
 
-import os
 import pickle
 import sys
 from collections.abc import Iterator
@@ -37,7 +36,9 @@ def mine(**settings: object) -> Method:
 
 def test_an_own_loss_is_given_what_it_asks_for_and_its_own_settings() -> None:
     student, teacher = torch.randn(4, 1, 8, 8, requires_grad=True), torch.randn(4, 1, 8, 8)
-    cosines = torch.stack([torch.cosine_similarity(s.flatten(), t.flatten(), 0) for s, t in zip(student, teacher)])
+    cosines = torch.stack(
+        [torch.cosine_similarity(s.flatten(), t.flatten(), 0) for s, t in zip(student, teacher, strict=True)]
+    )
     for reduction, size in (("sum", 64), ("mean", 1)):
         method = mine(power=2.0, reduction=reduction)
         terms = objective(method, student, teacher, teacher_output=teacher)
@@ -50,7 +51,7 @@ def test_an_own_loss_is_given_what_it_asks_for_and_its_own_settings() -> None:
 def test_settings_of_an_own_loss_count_and_unknown_ones_are_refused() -> None:
     assert mine().settings["power"] == 1.0
     assert mine() == mine(power=1.0) != mine(power=2.0)
-    with pytest.raises(ValueError, match="method.sharpness is not a setting of a method; allowed: .*, power"):
+    with pytest.raises(ValueError, match=r"method.sharpness is not a setting of a method; allowed: .*, power"):
         mine(sharpness=1)
     with pytest.raises(ValueError, match=r"method.power must be a number.* but got \[1\]"):
         mine(power=[1])
@@ -81,7 +82,10 @@ def test_built_in_methods_are_what_they_were() -> None:
         ("no_such_module_of_mine:cosine", "there is no module no_such_module_of_mine"),
         ("losses_of_mine:sine", "has no 'sine'"),
         ("losses_of_mine:no_loss", r"must be a function \(student, teacher, \*, ...\)"),
-        ("cosine", "methods.output must be one of none, mse, lift, lift_place, dist but got 'cosine'; code of your own"),
+        (
+            "cosine",
+            "methods.output must be one of none, mse, lift, lift_place, dist but got 'cosine'; code of your own",
+        ),
         ("os.system", "methods.output must be one of"),
         ("../losses_of_mine:cosine", "methods.output must be one of"),
     ],
@@ -109,7 +113,10 @@ def test_a_loss_that_is_no_scalar_is_refused() -> None:
 
 def test_what_a_study_wrote_imports_nothing(tmp_path: Path) -> None:
     (tmp_path / "evil_of_mine.py").write_text("raise SystemExit('it was imported')\n")
-    with plugins.not_from("study.yaml"), pytest.raises(ValueError, match="study.yaml names methods.output=evil_of_mine"):
+    with (
+        plugins.not_from("study.yaml"),
+        pytest.raises(ValueError, match=r"study.yaml names methods.output=evil_of_mine"),
+    ):
         define_method("mine", "evil_of_mine:loss", None)
     assert "evil_of_mine" not in sys.modules
 
@@ -154,13 +161,13 @@ def test_an_own_data_source_is_what_it_loads(tmp_path: Path) -> None:
     data = make_data({"source": "data_of_mine:Stripes", "width": 2})
     assert data.name == "stripes"
     assert load_data(data).shape.image == (1, 8, 8)
-    again = pickle.loads(pickle.dumps(data))  # noqa: S301: as Ray hands it on
+    again = pickle.loads(pickle.dumps(data))  # noqa: S301
     assert again == data
     assert again.identity() == data.identity()
     assert make_data({"source": "data_of_mine:Stripes", "width": 4}).identity() != data.identity()
     with pytest.raises(ValueError, match="data must have the keys width but lacks width"):
         make_data({"source": "data_of_mine:Stripes"})
-    with pytest.raises(ValueError, match="data.width must be 1 or more but got 0"):
+    with pytest.raises(ValueError, match=r"data.width must be 1 or more but got 0"):
         make_data({"source": "data_of_mine:Stripes", "width": 0})
     with pytest.raises(ValueError, match="data has no key 'height'"):
         make_data({"source": "data_of_mine:Stripes", "width": 1, "height": 2})
@@ -177,16 +184,30 @@ def test_an_own_extractor_measures_and_draws_the_same_weights_everywhere() -> No
     metrics = compute_metrics(one, other)
     assert metrics["fid"] == pytest.approx(0, abs=1e-4)
     assert metrics["is_mean"] != metrics["is_mean"]  # without logits there is none
-    with pytest.raises(ValueError, match="evaluation.feature_extractor=losses_of_mine:cosine cannot be made"):
+    with pytest.raises(ValueError, match=r"evaluation.feature_extractor=losses_of_mine:cosine cannot be made"):
         make_extractor("losses_of_mine:cosine")
 
 
-def test_an_own_sampler_is_a_scheduler_of_diffusers() -> None:
+SAMPLERS = """
+from diffusers import DDIMScheduler
+
+
+class Loud(DDIMScheduler):
+    def set_timesteps(self, *args, **kwargs):
+        super().set_timesteps(*args, **kwargs)
+        self.init_noise_sigma = 14.0
+"""
+
+
+def test_an_own_sampler_is_a_scheduler_of_diffusers(tmp_path: Path) -> None:
     assert evaluation_spec(sampler="diffusers:DPMSolverMultistepScheduler").identity()["code"]
     sampler = PIXEL.sampler("diffusers:DPMSolverMultistepScheduler", 5)
     assert len(sampler.timesteps) == 5
-    with pytest.raises(ValueError, match="must start from noise of variance 1"):
-        PIXEL.sampler("diffusers:EulerDiscreteScheduler", 5)
+    with (
+        own_modules(tmp_path, samplers=SAMPLERS),
+        pytest.raises(ValueError, match="must start from noise of variance 1"),
+    ):
+        PIXEL.sampler("samplers_of_mine:Loud", 5)
     with pytest.raises(ValueError, match="must be a scheduler of diffusers"):
         PIXEL.sampler("losses_of_mine:cosine", 5)
 
@@ -219,4 +240,4 @@ def test_a_worker_refuses_code_that_changed_since_the_plan(tmp_path: Path) -> No
     forget()
     with pytest.raises(ValueError, match="its source is another one here than where the study was planned"):
         run_pack([one], folders(tmp_path / "study"), lambda _result: None)
-    assert not os.listdir(tmp_path / "study") or not (tmp_path / "study" / "students").exists()
+    assert not (tmp_path / "study" / "students").exists()

@@ -106,7 +106,9 @@ def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) ->
     ],
 )
 def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; code of your own is module:name)?$"):
+    with pytest.raises(
+        ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; code of your own is module:name)?$"
+    ):
         evaluation_spec(**{key: value})
 
 

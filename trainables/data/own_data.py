@@ -59,25 +59,45 @@ def _hashable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
 
+def fresh_identity(spec: OwnData) -> Any:
+    """What a source that is made and loaded anew says of itself: the same every time, if it is to be trusted."""
+    return _identity_of(spec.source, _make(spec))
+
+
 @cache
 def _made(spec: OwnData) -> Any:
+    return _make(spec)
+
+
+def _make(spec: OwnData) -> Any:
     return make(plugins.load(_KEY, spec.source), "data", _hashable(json.loads(spec.settings)))
 
 
 @cache
 def _load(spec: OwnData) -> Dataset:
-    found = _made(spec).load()
+    return _loaded(spec.source, _made(spec))
+
+
+def _loaded(path: str, source: Any) -> Dataset:
+    found = source.load()
     if not isinstance(found, Dataset):
-        raise ValueError(f"{_KEY}={spec.source}: load() must return a Dataset but returned {type(found).__name__}")
+        raise ValueError(f"{_KEY}={path}: load() must return a Dataset but returned {type(found).__name__}")
     return found
 
 
 @cache
 def _identity(spec: OwnData) -> Any:
     source = _made(spec)
-    if callable(getattr(source, "identity", None)):
-        return source.identity()
-    return _digest(spec.source, _load(spec))
+    return source.identity() if _says(source) else _digest(spec.source, _load(spec))
+
+
+def _identity_of(path: str, source: Any) -> Any:
+    return source.identity() if _says(source) else _digest(path, _loaded(path, source))
+
+
+def _says(source: Any) -> bool:
+    """Whether the source says itself which images it has."""
+    return callable(getattr(source, "identity", None))
 
 
 def _digest(source: str, data: Dataset) -> str:
