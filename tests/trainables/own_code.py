@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainables import plugins
+from trainables.families import FAMILIES
 from trainables.losses import features, own_loss
 
 LOSSES = '''
@@ -87,11 +88,14 @@ def own_modules(folder: Path, **others: str) -> Iterator[None]:
     for name, source in (MODULES | others).items():
         (folder / f"{name}_of_mine.py").write_text(source)
     forget()
+    known = dict(FAMILIES)
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        for name in FAMILIES.keys() - known:
+            del FAMILIES[name]
         forget()
 
 

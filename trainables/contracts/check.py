@@ -18,9 +18,18 @@ from trainables.contracts.others import check_data, check_extractor, check_famil
 from trainables.data import DataShape
 from trainables.families import Family
 from trainables.losses.features import FeatureLoss
-from trainables.losses.methods import REDUCTIONS, Method, define_method, make_method
+from trainables.losses.lift_place import REDUCTIONS
+from trainables.losses.methods import Method, define_method, make_method
 
 KINDS = ("output loss", "feature loss", "data source", "feature extractor", "model family", "sampler")
+
+
+_KNOWN: dict[str, dict[str, Any]] = {
+    "feature loss": {"reduction": "sum"},
+    "feature extractor": {"size": 32, "weights": None},
+    "model family": {"config": {}, "size": 16, "channels": 3},
+    "sampler": {},
+}
 
 
 def check(path: str, settings: Mapping[str, Any]) -> tuple[str, Iterator[Finding]]:
@@ -35,12 +44,7 @@ def check(path: str, settings: Mapping[str, Any]) -> tuple[str, Iterator[Finding
         return kind, check_output_loss(_method(path, settings))
     if kind == "data source":
         return kind, check_data(path, settings)
-    known: dict[str, Any] = {
-        "feature loss": {"reduction": "sum"},
-        "feature extractor": {"size": 32, "weights": None},
-        "model family": {"config": {}, "size": 16, "channels": 3},
-        "sampler": {},
-    }[kind]
+    known = _KNOWN[kind]
     check_keys(f"settings of a {kind}", settings, list(known))
     given = {**known, **settings}
     if "size" in given:

@@ -15,8 +15,7 @@ from trainables.contracts.ranks import whole_and_parts
 from trainables.losses.features import feature_loss, make_adapters, squared_error
 from trainables.losses.lift_place import LiftPlaceTerms, RankMean
 from trainables.losses.methods import Method
-from trainables.losses.objective import OUTPUT_LOSSES
-from trainables.losses.own_loss import own_loss
+from trainables.losses.objective import output_loss
 
 Tensors = Sequence[torch.Tensor]
 Loss = Callable[[Tensors, Tensors, RankMean | None], torch.Tensor]
@@ -31,8 +30,7 @@ def check_output_loss(method: Method) -> Iterator[Finding]:
     """Of a method's output loss, under the method's settings."""
 
     def loss(student: Tensors, teacher: Tensors, mean: RankMean | None) -> torch.Tensor:
-        output_loss = OUTPUT_LOSSES.get(method.output, own_loss)
-        found = output_loss(student[0], teacher[0], method, progress=0.5, rank_mean=mean)
+        found = output_loss(method)(student[0], teacher[0], method, progress=0.5, rank_mean=mean)
         return found.loss if isinstance(found, LiftPlaceTerms) else found
 
     pairs = [([student], [teacher]) for student, teacher, _ in map(_outputs, OUTPUTS)]

@@ -55,6 +55,13 @@ def _lift_place(
     )
 
 
+def _own(
+    student: torch.Tensor, teacher: torch.Tensor, method: Method, *, progress: float, rank_mean: RankMean | None
+) -> torch.Tensor | LiftPlaceTerms:
+    known = {"reduction": method.reduction, "progress": progress, "rank_mean": rank_mean, "method": method}
+    return own_loss(method.output, student, teacher, known=known, own=dict(method.own))
+
+
 # Those that come with the package; one of a user's is module:name (own_loss.py).
 OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
     "mse": _mse,
@@ -62,6 +69,11 @@ OUTPUT_LOSSES: dict[str, Callable[..., torch.Tensor | LiftPlaceTerms]] = {
     "lift_place": _lift_place,
     "dist": _dist,
 }
+
+
+def output_loss(method: Method) -> Callable[..., torch.Tensor | LiftPlaceTerms]:
+    """(student, teacher, method, *, progress, rank_mean) -> scalar tensor, of outputs (B, C, H, W)."""
+    return OUTPUT_LOSSES.get(method.output, _own)
 
 
 def objective(
@@ -97,8 +109,7 @@ def objective(
         loss = method.lambda_diff * loss_diff
     loss_out = loss_feat = gate = slope_error = intercept_error = None
     if method.output != "none":
-        output_loss = OUTPUT_LOSSES.get(method.output, own_loss)
-        result = output_loss(output, teacher_output, method, progress=progress, rank_mean=rank_mean)
+        result = output_loss(method)(output, teacher_output, method, progress=progress, rank_mean=rank_mean)
         if isinstance(result, LiftPlaceTerms):
             gate, slope_error, intercept_error = result.gate, result.slope_error, result.intercept_error
             result = result.loss

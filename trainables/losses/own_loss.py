@@ -10,20 +10,18 @@ the methods that use it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from trainables import plugins
-from trainables.losses.lift_place import LiftPlaceTerms, RankMean
-
-if TYPE_CHECKING:
-    from trainables.losses.methods import Method
+from trainables.losses.lift_place import LiftPlaceTerms
 
 _KEY = "methods.output"
-_GIVEN = ("reduction", "progress", "rank_mean", "method")
+GIVEN = ("reduction", "progress", "rank_mean", "method")
 
 
 def own_settings(path: str) -> dict[str, Any]:
@@ -32,20 +30,13 @@ def own_settings(path: str) -> dict[str, Any]:
 
 
 def own_loss(
-    student: torch.Tensor,
-    teacher: torch.Tensor,
-    method: Method,
-    *,
-    progress: float,
-    rank_mean: RankMean | None,
+    path: str, student: torch.Tensor, teacher: torch.Tensor, *, known: Mapping[str, Any], own: Mapping[str, Any]
 ) -> torch.Tensor | LiftPlaceTerms:
-    """What the method's own output loss makes of outputs (B, C, H, W): a scalar tensor."""
-    asked, _ = _keywords(method.output)
-    known = {"reduction": method.reduction, "progress": progress, "rank_mean": rank_mean, "method": method}
-    settings = {name: known[name] for name in asked} | dict(method.own)
-    loss: torch.Tensor | LiftPlaceTerms = plugins.load(_KEY, method.output)(student, teacher.detach(), **settings)
+    """What the loss makes of outputs (B, C, H, W): a scalar tensor. known: all of GIVEN. own: its settings."""
+    settings = {name: known[name] for name in _keywords(path)[0]} | dict(own)
+    loss: torch.Tensor | LiftPlaceTerms = plugins.load(_KEY, path)(student, teacher.detach(), **settings)
     if isinstance(loss, torch.Tensor) and loss.ndim:
-        raise ValueError(f"{_KEY}={method.output} must return a scalar tensor but returned {tuple(loss.shape)}")
+        raise ValueError(f"{_KEY}={path} must return a scalar tensor but returned {tuple(loss.shape)}")
     return loss
 
 
@@ -57,15 +48,15 @@ def _keywords(path: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         first, second, *others = signature(function).parameters.values()
     except (TypeError, ValueError) as error:
         raise ValueError(f"{_KEY}={path} must be a function (student, teacher, *, ...) but is {function!r}") from error
-    asked = tuple(one.name for one in others if one.name in _GIVEN)
-    own = [one for one in others if one.name not in _GIVEN]
+    asked = tuple(one.name for one in others if one.name in GIVEN)
+    own = [one for one in others if one.name not in GIVEN]
     for one in (first, second, *own):
         is_output = one in (first, second)
         if one.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD) or (
             one.kind is Parameter.KEYWORD_ONLY if is_output else one.default is Parameter.empty
         ):
             raise ValueError(
-                f"{_KEY}={path} must take student, teacher and keywords with defaults (or {', '.join(_GIVEN)}), but"
+                f"{_KEY}={path} must take student, teacher and keywords with defaults (or {', '.join(GIVEN)}), but"
                 f" takes {signature(function)}"
             )
     return asked, {one.name: one.default for one in own}

@@ -1,4 +1,4 @@
-"""Code of a user's own in a config: methods, searches, data, extractors, loggers; and what a study's files may not do."""
+"""Code of a user's own in a config: methods, searches, data, extractors, loggers; what study.yaml may not do."""
 
 from collections.abc import Iterator
 from pathlib import Path

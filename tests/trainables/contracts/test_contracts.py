@@ -112,7 +112,7 @@ def test_what_holds_passes() -> None:
     assert failed("data_of_mine:Stripes", width=2) == set()
     assert failed("features_of_mine:Net", size=8) == set()
     assert failed("models_of_mine:FAMILY", config={"width": 6}, size=8) == set()
-    assert failed("diffusers:UniPCMultistepScheduler") == set()
+    assert failed("diffusers:DDIMScheduler") == set()
 
 
 @pytest.mark.parametrize(
