@@ -181,7 +181,7 @@ def test_an_own_extractor_measures_and_draws_the_same_weights_everywhere() -> No
     other = image_features(make_extractor("features_of_mine:Net"), images, 24)
     assert one.features.shape == (24, 5)
     torch.testing.assert_close(one.features, other.features)
-    metrics = compute_metrics(one, reference_of(other))
+    metrics = compute_metrics(one, reference_of([other.features], 24))
     assert metrics["fid"] == pytest.approx(0, abs=1e-4)
     assert metrics["is_mean"] != metrics["is_mean"]  # without logits there is none
     with pytest.raises(ValueError, match=r"evaluation.feature_extractor=losses_of_mine:cosine cannot be made"):

@@ -18,8 +18,8 @@ from trainables.contracts.others import check_data, check_extractor, check_famil
 from trainables.data import DataShape
 from trainables.families import Family
 from trainables.losses.features import FeatureLoss
-from trainables.losses.lift_place import REDUCTIONS
 from trainables.losses.methods import Method, define_method, make_method
+from trainables.losses.settings import REDUCTIONS
 
 KINDS = ("output loss", "feature loss", "data source", "feature extractor", "model family", "sampler")
 

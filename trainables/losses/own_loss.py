@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from inspect import Parameter, signature
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from trainables import plugins
-from trainables.losses.lift_place import LiftPlaceTerms
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.losses.lift_place import LiftPlaceTerms
 
 _KEY = "methods.output"
 GIVEN = ("reduction", "progress", "rank_mean", "method")
@@ -35,8 +37,8 @@ def own_loss(
     """What the loss makes of outputs (B, C, H, W): a scalar tensor. known: all of GIVEN. own: its settings."""
     settings = {name: known[name] for name in _keywords(path)[0]} | dict(own)
     loss: torch.Tensor | LiftPlaceTerms = plugins.load(_KEY, path)(student, teacher.detach(), **settings)
-    if isinstance(loss, torch.Tensor) and loss.ndim:
-        raise ValueError(f"{_KEY}={path} must return a scalar tensor but returned {tuple(loss.shape)}")
+    if getattr(loss, "ndim", 0):
+        raise ValueError(f"{_KEY}={path} must return a scalar tensor but returned {tuple(getattr(loss, 'shape', ()))}")
     return loss
 
 
