@@ -9,6 +9,7 @@ experiment.
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import re
 import sys
@@ -42,8 +43,10 @@ def path_of(key: str, kind: str, value: Any, built_in: Collection[str]) -> str:
         return value
     if isinstance(value, str) and value in others:
         return others[value]
-    allowed = ", ".join([*built_in, *others])
-    raise ValueError(f"{key} must be one of {allowed} but got {value!r}; code of your own is module:name")
+    names = [*built_in, *others]
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.7)
+    hint = f"did you mean {near[0]}?" if near else "code of your own is module:name"
+    raise ValueError(f"{key} must be one of {', '.join(names)} but got {value!r}; {hint}")
 
 
 @cache
