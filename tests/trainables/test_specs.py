@@ -88,7 +88,7 @@ def test_a_method_without_a_teacher_does_not_depend_on_it() -> None:
     ],
 )
 def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) -> None:
-    with pytest.raises(ValueError, match=rf"^train\.{key} must be {allowed} but got {value!r}$"):
+    with pytest.raises(ValueError, match=rf"^train\.{key} must be {allowed} but got {value!r}(; did you mean .*)?$"):
         train_spec(**{key: value})
 
 
@@ -107,7 +107,7 @@ def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) ->
 )
 def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
     with pytest.raises(
-        ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; code of your own is module:name)?$"
+        ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; .*)?$"
     ):
         evaluation_spec(**{key: value})
 
