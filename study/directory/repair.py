@@ -5,19 +5,18 @@ Students are checked where they are read, by the workers (trainables/training/pa
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import yaml
-from PIL import Image
 
 from analysis.records.rows import check_records, curves_dir, finished_run_ids, read_runs, runs_dir
-from storage import is_local, is_there, read_sealed, remove_folder, remove_temporaries, set_aside, source, whole_folders
+from storage import is_local, is_there, read_sealed, remove_folder, remove_temporaries, set_aside, whole_folders
 from study.directory.claim import CONTENT_ID
 from study.directory.layout import checkpoints_dir, folders, ray_dir, samples_dir
 from trainables.evaluation.reference_file import sealed_tensors
+from trainables.evaluation.sealed_files import check_npz, check_png
 from trainables.models.students import FACTS as INITIAL_FACTS
 from trainables.models.students import check_initial
 from trainables.models.teachers import FACTS as TEACHER_FACTS
@@ -89,12 +88,9 @@ def _check_samples(path: Path) -> None:
     if not path.is_file():
         raise ValueError("it is no file")
     if path.suffix == ".png":
-        with Image.open(source(path), formats=["PNG"]) as image:
-            image.load()
+        check_png(path)
     elif path.suffix == ".npz":
-        with zipfile.ZipFile(source(path)) as archive:
-            if broken := archive.testzip():
-                raise ValueError(f"{broken} in it is damaged")
+        check_npz(path)
 
 
 def _check_sealed(path: Path) -> None:

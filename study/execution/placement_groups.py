@@ -14,15 +14,12 @@ from pathlib import Path
 
 import ray
 from ray.util.placement_group import remove_placement_group
-from ray.util.state import list_actors, list_placement_groups
 
 from study.execution import ray_internals
 from study.watching.events import EventLog, log_dir, read_events
 from study.watching.periodic import called_every
 
 _SECONDS_BETWEEN = 5.0  # an actor is in its group milliseconds after the group exists
-_LIMIT = 10_000
-_FAILURES_BEFORE_LOG = 3
 
 
 @contextmanager
@@ -39,10 +36,9 @@ def freed_placement_groups(study_dir: Path) -> Iterator[None]:
             for group_id in now & before:
                 remove_placement_group(ray_internals.placement_group(group_id))
             before, failures = now, 0
-        except Exception as error:  # the dashboard that answers may be slow or away: the next look follows
+        except Exception as error:  # the GCS may be slow or away: the next look follows
             before, failures = set(), failures + 1
-            if failures == _FAILURES_BEFORE_LOG:
-                log("placement_groups_unknown", error=str(error))
+            log("placement_groups_unknown", in_a_row=failures, error=str(error))
 
     with called_every(_SECONDS_BETWEEN, look):
         yield
@@ -61,17 +57,12 @@ def known_jobs(study_dir: Path) -> set[str]:
 
 
 def empty_groups(jobs: set[str]) -> set[str]:
-    """Ids of the placement groups for workers, of these jobs, that have no actor."""
-    address = ray.get_runtime_context().gcs_address
+    """Ids of the placement groups for workers, of these jobs, that have no actor. Raises where the GCS is away."""
     # Groups before actors: an actor that has started meanwhile is seen.
-    groups = list_placement_groups(address=address, filters=[("state", "=", "CREATED")], detail=True, limit=_LIMIT)
-    actors = list_actors(address=address, filters=[("state", "!=", "DEAD")], detail=True, limit=_LIMIT)
-    taken = {actor.placement_group_id for actor in actors}
+    ours = [group for group in ray_internals.placement_groups() if group.job_id in jobs and group.is_created]
+    taken = {group_id for job_id in jobs for group_id in ray_internals.groups_of_actors(job_id)}
     return {
-        group.placement_group_id
-        for group in groups
-        if group.creator_job_id in jobs
-        and not group.is_detached
-        and group.placement_group_id not in taken
-        and any("CPU" in bundle["unit_resources"] for bundle in group.bundles)  # a driver's has none
+        group.group_id
+        for group in ours
+        if not group.is_detached and group.group_id not in taken and "CPU" in group.resources  # a driver's has none
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -88,6 +89,47 @@ def placement_group(group_id: str) -> PlacementGroup:
         from ray._raylet import PlacementGroupID
 
         return PlacementGroup(PlacementGroupID(bytes.fromhex(group_id)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A placement group as the GCS knows it."""
+
+    group_id: str  # hexadecimal, as the job's
+    job_id: str
+    is_created: bool
+    is_detached: bool
+    resources: frozenset[str]  # kinds that its bundles have
+
+
+def placement_groups() -> list[Group]:
+    """All of the cluster, asked of the GCS: the public list needs the dashboard, and fails above 10,000."""
+    with _moved("GlobalState._connect_and_get_accessor().get_placement_group_table"):
+        from ray._private.state import state
+        from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+
+        rows = map(PlacementGroupTableData.FromString, state._connect_and_get_accessor().get_placement_group_table())
+        return [
+            Group(
+                row.placement_group_id.hex(),
+                row.creator_job_id.hex(),
+                is_created=row.state == PlacementGroupTableData.CREATED,
+                is_detached=row.is_detached,
+                resources=frozenset(kind for bundle in row.bundles for kind in bundle.unit_resources),
+            )
+            for row in rows
+        ]
+
+
+def groups_of_actors(job_id: str) -> set[str]:
+    """Ids of the placement groups that hold an actor of this job which lives or is about to; asked of the GCS."""
+    with _moved("GlobalState._connect_and_get_accessor().get_actor_table"):
+        from ray._private.state import state
+        from ray.core.generated.gcs_pb2 import ActorTableData
+
+        accessor = state._connect_and_get_accessor()
+        rows = map(ActorTableData.FromString, accessor.get_actor_table(ray.JobID(bytes.fromhex(job_id)), None))
+        return {row.placement_group_id.hex() for row in rows if row.state != ActorTableData.DEAD}
 
 
 def session_name() -> str:

@@ -15,11 +15,11 @@ import ray
 import torch
 
 from analysis.records.rows import write_run
-from storage import new_file
 from study.directory.layout import samples_dir
 from study.watching.events import EventLog, log_dir
 from trainables.data import data_shape
 from trainables.evaluation.real_images import save_grid
+from trainables.evaluation.sealed_files import write_npz
 from trainables.evaluation.study_extractor import extractor_name
 from trainables.folders import Folders
 from trainables.models.students import student_size
@@ -161,9 +161,7 @@ def _write_samples(result: MemberResult, folder: Path) -> None:
     assert result.evaluation is not None
     save_grid(folder / f"{result.member.run_id}.png", result.evaluation.samples)
     if result.evaluation.error_maps:
-        arrays: dict[str, Any] = dict(result.evaluation.error_maps)
-        with new_file(folder / f"{result.member.run_id}.npz") as file:
-            np.savez_compressed(file, **arrays)
+        write_npz(folder / f"{result.member.run_id}.npz", result.evaluation.error_maps)
 
 
 @cache

@@ -157,7 +157,7 @@ def run_trials(
     )
     # Tune announces itself whatever its verbosity.
     with freed_placement_groups(config.study_dir), redirect_stdout(io.StringIO()):
-        results = _tuner(trials, searcher, launch, lost_drivers).fit()
+        results = _tuner(trials, searcher, launch, lost_drivers, needed).fit()
     if lost_drivers.last is not None:
         raise member_lost(config.study_dir, known[lost_drivers.last.name], lost_drivers.last.cause)
     _raise_failure(results, known, config.study_dir)
@@ -168,7 +168,9 @@ def run_trials(
         )
 
 
-def _tuner(trials: Any, searcher: PackSearcher, launch: Launch, lost_drivers: LostDrivers) -> tune.Tuner:
+def _tuner(
+    trials: Any, searcher: PackSearcher, launch: Launch, lost_drivers: LostDrivers, needed: Prerequisites | None
+) -> tune.Tuner:
     tune_config = tune.TuneConfig(
         num_samples=-1,
         search_alg=searcher,  # it says how many run at once
@@ -180,7 +182,7 @@ def _tuner(trials: Any, searcher: PackSearcher, launch: Launch, lost_drivers: Lo
         name="tune",
         **launch.storage,
         verbose=0,
-        stop=_StopAtFailure(lost_drivers),
+        stop=_StopAtFailure(lost_drivers, needed),
         callbacks=[lost_drivers],
         failure_config=tune.FailureConfig(max_failures=NO_LIMIT),
     )
@@ -214,17 +216,18 @@ def device_hours(count: StudyCount) -> float:
 
 
 class _StopAtFailure(tune.Stopper):  # type: ignore[misc]
-    """Ends all trials when one of them has returned an error, or its driver was lost too often."""
+    """Ends all trials when one has returned an error or lost its driver too often, or a teacher will never exist."""
 
-    def __init__(self, lost_drivers: LostDrivers) -> None:
-        self._failed, self._lost_drivers = False, lost_drivers
+    def __init__(self, lost_drivers: LostDrivers, needed: Prerequisites | None) -> None:
+        self._failed, self._lost_drivers, self._needed = False, lost_drivers, needed
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         self._failed |= bool(result.get("error"))
         return False
 
     def stop_all(self) -> bool:
-        return self._failed or self._lost_drivers.last is not None
+        waits_for_ever = self._needed is not None and self._needed.failed
+        return self._failed or self._lost_drivers.last is not None or waits_for_ever
 
 
 def trial_name(packs: Sequence[Pack]) -> str:

@@ -21,6 +21,7 @@ _WHO = {
     "driver_lost": "a driver",
     "teacher_lost": "the process of a teacher",
 }
+_LOOKS_BEFORE_SAID = 3
 _STORE_SECONDS = 15.0  # between two looks at the logs in an object store
 
 
@@ -30,6 +31,8 @@ def describe_trouble(event: Mapping[str, Any]) -> str | None:
     if event["event"] == "member_failed":
         what = "failed for good" if event["final"] else "failed and is tried again"
         return f"{when} {what}{said}"
+    if event["event"] == "placement_groups_unknown" and event.get("in_a_row") == _LOOKS_BEFORE_SAID:
+        return f"{when} the cluster does not say who holds its places, so that none are freed{said}"
     if event["event"] not in _WHO:
         return None
     whose = f" ({event['teacher']})" if isinstance(event.get("teacher"), str) else ""

@@ -5,23 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torchvision.utils import make_grid
 
 from storage import new_file, sealed
 from trainables.data import Dataset
 from trainables.data.dataset import to_uint8
 from trainables.evaluation.fidelity import frechet_distance
+from trainables.evaluation.sealed_files import write_png
 from trainables.seeds import derived_generator
 
 NUM_SHOWN = 64  # images of a grid
 
 
 def save_grid(path: Path, images: torch.Tensor) -> None:
-    """Writes uint8 images (n, C, H, W) as one PNG, eight in a row, whole or not at all."""
+    """Writes uint8 images (n, C, H, W) as one sealed PNG, eight in a row, whole or not at all."""
     grid = make_grid(images, nrow=8, padding=1, pad_value=0)
-    with new_file(path) as file:
-        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, format="PNG")
+    write_png(path, grid.permute(1, 2, 0).contiguous().numpy())
 
 
 def shown_images(images: Dataset) -> torch.Tensor:

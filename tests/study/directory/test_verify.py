@@ -1,16 +1,22 @@
 """study.verify names what is missing, changed and foreign, and only that."""
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from test_repair import RUN_ID, TEACHER_ID, TRAIN_ID, WEIGHTS, study_dir  # noqa: F401 (a fixture)
 
 from analysis.records.rows import read_runs, write_run
+from storage import SEAL
 from study import verify as entry
 from study.directory.verify import CHANGED, FOREIGN, MISSING, verify
+from trainables.evaluation.sealed_files import write_npz, write_png
 from trainables.models.saved import load_student
 
 
@@ -54,6 +60,54 @@ CASES: list[tuple[str, Callable[[Path], Any], str]] = [
     (f"teachers/{TEACHER_ID}/samples.png", lambda path: path.write_bytes(b"x"), CHANGED),
     ("reference/r.json", append, CHANGED),
 ]
+
+
+def swapped_png(path: Path) -> None:
+    """The image of another member."""
+    write_png(path.with_name(f"{'e' * 16}.png"), np.zeros((4, 4, 3), dtype=np.uint8))
+    path.with_name(f"{'e' * 16}.png").rename(path)
+
+
+def other_pixel(path: Path) -> None:
+    """The image as an editor saves it, with its text."""
+    with Image.open(path) as image:
+        text, pixels = PngInfo(), np.array(image)
+        text.add_text(SEAL, image.info[SEAL])
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(path, pnginfo=text)
+
+
+def other_map(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        comment = archive.comment
+    np.savez(path, squared_error=np.ones((10, 8, 8)))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = comment
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        (f"samples/{RUN_ID}.png", swapped_png),
+        (f"samples/{RUN_ID}.png", other_pixel),
+        (f"samples/{RUN_ID}.npz", other_map),
+        (f"teachers/{TEACHER_ID}/samples.png", other_pixel),
+        ("reference/r.png", other_pixel),
+    ],
+)
+def test_images_and_maps_that_read_well_but_were_changed_or_swapped_are_named(
+    name: str, harm: Callable[[Path], None], study: Path
+) -> None:
+    path = study / name
+    if path.suffix == ".png":
+        write_png(path, np.full((4, 4, 3), 7, dtype=np.uint8))
+    else:
+        write_npz(path, {"squared_error": np.zeros((10, 8, 8))})
+    assert verify(study) == []
+    harm(path)
+    (found,) = (finding for finding in verify(study) if finding.text.startswith(str(path)))
+    assert found.kind == CHANGED
+    assert "not what was written as" in found.text
 
 
 def test_a_study_as_it_was_written(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

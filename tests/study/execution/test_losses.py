@@ -21,6 +21,7 @@ from study.execution.failure import MemberLostError, TeacherLostError, describe_
 from study.execution.launch import Launch, Trial, WorkerGroup
 from study.execution.losses import KILLED, MOST_LOSSES, Losses, LostError, Work, cause_of, crash
 from study.execution.lost import LostDrivers, member_lost, work_of
+from study.execution.run_packs import _StopAtFailure
 from study.execution.teachers import TeacherTasks
 from study.execution.trial import _TryOnceMore, run_trial
 from study.planning.members import plan_members, plan_packs, plan_teachers
@@ -222,3 +223,11 @@ def test_teachers_that_do_not_die_are_made_once(monkeypatch: pytest.MonkeyPatch,
     made.wait()
     assert tasks.started == ["DEFAULT", "DEFAULT"]
     assert made.num_running == 0
+
+
+def test_a_teacher_that_will_never_exist_stops_the_packs_that_run(tmp_path: Path) -> None:
+    needed: Any = SimpleNamespace(failed=False)
+    stopper = _StopAtFailure(LostDrivers(tmp_path), needed)
+    assert not stopper.stop_all()
+    needed.failed = True
+    assert stopper.stop_all()

@@ -50,6 +50,14 @@ def test_a_teacher_and_a_failed_member_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_looks_at_the_cluster_that_fail_are_said_after_three_in_a_row(tmp_path: Path) -> None:
+    for number in (1, 2, 3, 4):
+        write(tmp_path, "placement_groups_unknown", seconds=number, in_a_row=number, error="no answer")
+    (said,) = Trouble(tmp_path, NOW)()
+    assert said.startswith("12:00:03 the cluster does not say who holds its places")
+    assert said.endswith(": no answer")
+
+
 def test_the_terminal_says_it_above_the_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     count = StudyCount(tmp_path, since=NOW)
     with bar(count, lambda _: (0, ""), total=1, unit="step"):
