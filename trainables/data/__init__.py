@@ -20,6 +20,7 @@ from trainables.data.images import ImageSource
 from trainables.data.latents import Latents
 from trainables.data.mnist import Mnist
 from trainables.data.own_data import make_own_data
+from trainables.data.photographs import Photographs
 from trainables.data.planned import Planned
 
 __all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "cache_bytes", "data_shape", "load_data", "make_data"]
@@ -47,6 +48,7 @@ SOURCES: dict[str, Any] = {
     "latents": Latents,
     "generated": Generated,
     "mnist": Mnist,
+    "photographs": Photographs,
 }
 
 

