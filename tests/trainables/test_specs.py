@@ -106,9 +106,7 @@ def test_a_bad_training_value_is_named(key: str, value: object, allowed: str) ->
     ],
 )
 def test_a_bad_evaluation_value_is_named(key: str, value: object) -> None:
-    with pytest.raises(
-        ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; .*)?$"
-    ):
+    with pytest.raises(ValueError, match=rf"^evaluation\.{key} must be .* but got {value!r}(; .*)?$"):
         evaluation_spec(**{key: value})
 
 
