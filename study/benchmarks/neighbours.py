@@ -10,7 +10,7 @@ import torch
 from study.benchmarks.measuring import Options, Result
 from trainables.evaluation.extractors import EXTRACTORS
 from trainables.evaluation.neighbours import neighbourhood_radii, share_within
-from trainables.training.pack import peak_memory_mb
+from trainables.training.memory import peak_memory_mb
 
 NUM_FEATURES, WIDTH, NUM_COMPARED, NEIGHBOURS = 50_000, 2048, 4000, 3
 
