@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 COMMANDS = {
     "init": "write a study of your own, to be edited",
@@ -25,6 +26,9 @@ def main() -> None:
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         print(_overview())
+        return
+    if name == "--version":
+        print(f"kd-study {version('kd-stability-study')}")
         return
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -168,7 +168,7 @@ def _write_samples(result: MemberResult, folder: Path) -> None:
 def code_version() -> str:
     """E.g. `0.1.0+3f2c1ab`, with `-dirty` when the checkout has changes; `0.1.0` outside a checkout."""
     root = Path(__file__).parents[2]
-    package = version("kd-stability-study")
+    package = version("kd-stability-study").partition("+")[0]
     if not (root / ".git").exists():
         return package
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
