@@ -59,7 +59,8 @@ class TeacherTasks:
     """The tasks of a study that make what its packs start from.
 
     `specs` are the missing teachers as they begin: those named first, then the widest, which takes longest; one that is
-    made from another waits for it. A pruned student is cut after the teacher that it is cut from exists.
+    made from another waits for it. A pruned student is cut as soon as the teacher that it is cut from exists, before
+    the others that wait for that: all packs wait for the student.
     A lost process is replaced, without limit where it gets on (study/execution/losses.py).
     """
 
@@ -68,19 +69,27 @@ class TeacherTasks:
         self._log = EventLog(log_dir(config.study_dir.absolute()), "sweep")
         self._left: dict[str, _Task] = {}
         self._error: Exception | None = None
+        student = config.student if with_student else None
+        cut = isinstance(student, PrunedSpec) and not is_made(student, folders(config.study_dir).initial)
+        self._student = student if isinstance(student, PrunedSpec) and cut else None
+        self._add_student(config, None)
         for spec in self.specs:
             others = [one.teacher_id for one in spec.made_from]
             self._add(config, spec.teacher_id, others, partial(_start, spec, config))
-        student = config.student
-        if with_student and isinstance(student, PrunedSpec) and not is_made(student, folders(config.study_dir).initial):
-            self._add(config, _STUDENT, [student.teacher.teacher_id], partial(_start_student, student, config))
+            self._add_student(config, spec)
         self._collect()
 
     @property
     def num_running(self) -> int:
-        """How many hold a worker or wait for one."""
+        """How many hold a worker or wait for one; those that wait for another teacher leave its place to packs."""
         self._collect()
-        return len(self._left)
+        return sum(task.running is not None for task in self._left.values())
+
+    @property
+    def cuts_student(self) -> bool:
+        """Whether the pruned student is being cut, for which all packs wait."""
+        self._collect()
+        return _STUDENT in self._left and self._left[_STUDENT].running is not None
 
     @property
     def failed(self) -> bool:
@@ -102,6 +111,15 @@ class TeacherTasks:
             ray.wait([task.running for task in self._left.values() if task.running is not None], timeout=1.0)
         if self._error is not None:
             raise self._error
+
+    def _add_student(self, config: StudyConfig, made: TeacherSpec | None) -> None:
+        """Next in the order, where this is the missing teacher that it is cut from, or (None) where that exists."""
+        if self._student is None:
+            return
+        missing = {spec.teacher_id: spec for spec in self.specs}
+        if missing.get(self._student.teacher.teacher_id) == made:
+            name = self._student.teacher.teacher_id
+            self._add(config, _STUDENT, [name], partial(_start_student, self._student, config))
 
     def _add(
         self, config: StudyConfig, name: str, others: Sequence[str], start: Callable[[str], ray.ObjectRef]

@@ -60,17 +60,23 @@ class Teachers(Protocol):
     @property
     def specs(self) -> Sequence[TeacherSpec]: ...
 
+    @property
+    def cuts_student(self) -> bool: ...
+
     def is_made(self, spec: TeacherSpec) -> bool: ...
 
 
 def describe_teachers(teachers: Teachers, count: StudyCount) -> tuple[int, str]:
-    """Steps taken of the teachers, and how many are made; no remark where none is missing."""
+    """Steps taken of the teachers, and in words how many are made and whether the student is being cut; no remark where
+    nothing is missing.
+    """
     made = [spec for spec in teachers.specs if teachers.is_made(spec)]
     steps = sum(
         spec.num_steps if spec in made else min(count.steps_of(spec.teacher_id), spec.num_steps)
         for spec in teachers.specs
     )
-    return steps, f"teachers {len(made)}/{len(teachers.specs)}, " if teachers.specs else ""
+    remark = f"teachers {len(made)}/{len(teachers.specs)}, " if teachers.specs else ""
+    return steps, remark + ("cutting the student, " if teachers.cuts_student else "")
 
 
 def describe_packs(packs: Sequence[Pack], teachers: Teachers | None, count: StudyCount) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from tiny_record import make_record
 from analysis.records.rows import write_run
 from study.config.command_line import compose
 from study.config.parse import study_config
+from study.config.study import StudyConfig
 from study.directory.layout import checkpoints_dir, folders
 from study.execution import teachers, trial
 from study.execution.failure import MemberLostError, TeacherLostError, describe_failure, describe_teacher_loss
@@ -27,6 +28,8 @@ from study.execution.trial import _TryOnceMore, run_trial
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.watching.events import read_events
 from study.watching.progress import ProgressFiles
+from study.watching.progress_bar import describe_teachers
+from study.watching.study_count import StudyCount
 from trainables.training.checkpoints import Checkpoints
 
 PACK = Work("c" * 16, tuple(letter * 16 for letter in "1234567"), tuple(letter * 16 for letter in "abcdefg"))
@@ -231,3 +234,56 @@ def test_a_teacher_that_will_never_exist_stops_the_packs_that_run(tmp_path: Path
     assert not stopper.stop_all()
     needed.failed = True
     assert stopper.stop_all()
+
+
+class OneByOne:
+    """Ray's tasks, which end when they are told to; notes in which order they begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: set[str] = set()
+
+    def start(self, spec: Any, _config: StudyConfig, _where: str) -> Any:
+        self.begun.append(spec.name)
+        return spec.name
+
+    def wait(self, running: list[Any], timeout: float = 0.0) -> tuple[list[Any], list[Any]]:
+        return [one for one in running if one in self.ended], []
+
+
+def test_only_what_runs_takes_a_place_and_the_student_is_cut_before_other_teachers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cut = "{name: half, teacher: unet_32, pruning: {how: diff_pruning, ratio: 0.5}}"
+    overrides = [f"teachers=[unet_16,{cut},unet_32]", "student=diff_pruned", "student.teacher=unet_32"]
+    config = study_config(compose("config", [f"study_dir={tmp_path}", *overrides]))
+    tasks = OneByOne()
+    monkeypatch.setattr(teachers, "_start", tasks.start)
+    monkeypatch.setattr(teachers, "_start_student", tasks.start)
+    monkeypatch.setattr(teachers.ray, "wait", tasks.wait)
+    monkeypatch.setattr(teachers.ray, "get", lambda _task: None)
+    made = TeacherTasks(config, plan_teachers(config))
+    assert tasks.begun == ["unet_32", "unet_16"]
+    assert made.num_running == 2  # of four: a third place is free for packs
+    assert not made.cuts_student
+    assert describe_teachers(made, StudyCount(tmp_path))[1] == "teachers 0/3, "
+    tasks.ended.add("unet_32")
+    assert made.num_running == 3
+    assert tasks.begun == ["unet_32", "unet_16", "diff_pruned", "half"]
+    assert made.cuts_student
+    assert describe_teachers(made, StudyCount(tmp_path))[1] == "teachers 1/3, cutting the student, "
+    tasks.ended |= {"unet_16", "diff_pruned", "half"}
+    made.wait()
+    assert (made.num_running, made.cuts_student) == (0, False)
+
+
+def test_a_student_of_a_teacher_that_exists_is_cut_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    overrides = ["teachers=[unet_16,unet_32]", "student=diff_pruned", "student.teacher=unet_32"]
+    config = study_config(compose("config", [f"study_dir={tmp_path}", *overrides]))
+    tasks = OneByOne()
+    monkeypatch.setattr(teachers, "_start", tasks.start)
+    monkeypatch.setattr(teachers, "_start_student", tasks.start)
+    monkeypatch.setattr(teachers.ray, "wait", tasks.wait)
+    there = [spec for spec in plan_teachers(config) if spec.name == "unet_16"]
+    TeacherTasks(config, there)
+    assert tasks.begun == ["diff_pruned", "unet_16"]
