@@ -21,7 +21,8 @@ from omegaconf import OmegaConf
 
 from analysis.records.rows import read_runs
 from study.benchmarks.measuring import Options, Result
-from study.config.command_line import compose, option_config
+from study.config.command_line import compose
+from study.config.options import option_config
 from study.config.parse import study_config
 from study.config.study import StudyConfig
 from study.costs.memory import memory_bytes

@@ -59,12 +59,12 @@ def _saved_bytes(config: StudyConfig, shape: DataShape) -> int:
     parts = config.cluster.num_workers * config.execution.gradient_accumulation
     batch_size = config.train.batch_size // parts
     model = build_model(config.student, shape, seed=0, device="meta")
-    parameters = {id(parameter) for parameter in model.parameters()}
+    parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}  # saved as views, too
     saved: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in parameters:
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage._cdata not in parameters:
             saved[storage._cdata] = storage.nbytes()
         return tensor
 

@@ -28,10 +28,10 @@ def measured(config: StudyConfig) -> tuple[int, int]:
     """Bytes that a real backward pass of the student needs, and those of the largest teacher with its features."""
     shape, batch_size = Counts.of(config).shape, config.train.batch_size
     student, saved = build_model(config.student, shape, seed=0), {}
-    own = {id(one) for one in student.parameters()}
+    own = {one.untyped_storage()._cdata for one in student.parameters()}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in own:
+        if tensor.untyped_storage()._cdata not in own:
             saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
         return tensor
 
