@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config.command_line import entry_point
-from trainables.checks import meant
+from trainables.checks import meant, require_device
 
 if TYPE_CHECKING:
     import torch
@@ -89,8 +89,7 @@ def _options(settings: Mapping[str, str]) -> Options:
     from study.benchmarks.measuring import Options
 
     device, repeats = settings["device"], settings["repeats"]
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be cpu or cuda but got {device!r}")
+    require_device("device", device)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be cpu where there is no GPU but got 'cuda'")
     if not repeats.isdecimal() or int(repeats) < 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.command_line import compose, entry_point, plain
-from trainables.checks import check_keys, mapping, require_choice, require_text, require_whole
+from trainables.checks import check_keys, mapping, require_device, require_text, require_whole
 from trainables.data import load_data, make_data
 from trainables.data.encode_latents import check_shards, encode_shards, load_prompts, load_vae
 from trainables.data.encode_text import load_text_encoder
@@ -51,7 +51,7 @@ def _checked(argv: list[str]) -> dict[str, Any]:
     check_keys("the config", raw, _KEYS)
     for key in ("shard_size", "batch_size"):
         require_whole(key, raw[key], 1)
-    require_choice("device", raw["device"], ("cpu", "cuda"))
+    require_device("device", raw["device"])
     return raw
 
 

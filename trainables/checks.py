@@ -16,6 +16,13 @@ def require_choice(key: str, value: object, allowed: Sequence[str]) -> None:
         raise ValueError(f"{key} must be one of {', '.join(allowed)} but got {value!r}{meant(value, allowed)}")
 
 
+def require_device(key: str, value: object) -> None:
+    """Allows cpu and cuda."""
+    if value == "mps":
+        raise ValueError(f"{key} must be cpu or cuda but got 'mps': Apple's GPU has no float64, which statistics need")
+    require_choice(key, value, ("cpu", "cuda"))
+
+
 def meant(value: object, allowed: Iterable[str]) -> str:
     """The end of a message: which of the allowed names is nearly the value, or nothing where none is."""
     near = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.7) if isinstance(value, str) else []

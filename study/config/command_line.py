@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from study.config.gpus import default_gpus_per_worker
 from study.config.options import groups, option_config, option_names
 from study.config.overrides import is_file_argument, overrides
 from study.directory.claim import MARKER, is_claimed
@@ -53,6 +54,8 @@ def compose(config_name: str, argv: Sequence[str]) -> DictConfig:
     for key, value in _container(cfg).items():
         if key in ("seeds", "teacher_seeds") and isinstance(value, str) and "${" not in value:
             cfg[key] = seed_list(key, value)
+    if "cluster" in cfg and OmegaConf.select(cfg, "cluster.gpus_per_worker", default=0) is None:
+        cfg.cluster.gpus_per_worker = default_gpus_per_worker(cfg.cluster.address)
     if is_shown:
         print(OmegaConf.to_yaml(cfg, resolve=True), end="")
         sys.exit(0)

@@ -72,7 +72,10 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _watched() if config.address == LOCAL else nullcontext(lambda: None) as expect_end:
         try:
-            slots = count_slots(config, _nodes())
+            nodes = _nodes()
+            slots = count_slots(config, nodes)
+            if notice := idle_gpus(config, slots.number, sum(node.get("GPU", 0.0) for node in nodes)):
+                print(notice, file=sys.stderr)
             memory = _worker_memory_bytes(config, ray.cluster_resources())
             live = _LiveSlots(config, slots.spans_nodes)
             yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
@@ -95,6 +98,25 @@ def _runtime_env(environment: Mapping[str, str], own_code: Sequence[Path]) -> di
     """What workers of a cluster that runs are given. Within a job its working directory has the user's code."""
     modules = [] if _JOB in os.environ else [str(path.absolute()) for path in own_code]
     return {"env_vars": dict(environment), **({"py_modules": modules} if modules else {})}
+
+
+def idle_gpus(config: ClusterConfig, num_slots: int, num_gpus: float) -> str | None:
+    """What is said of GPUs that no worker will have; None where all are used, or there are none."""
+    if config.gpus_per_worker == 0:
+        if config.address == LOCAL and sys.platform == "darwin":
+            return "notice: Apple's GPU is not used: MPS has no float64, in which statistics and checks are summed"
+        if num_gpus < 1:
+            return None
+        return (
+            f"notice: {num_gpus:g} GPUs lie idle: cluster.gpus_per_worker=1 uses them, 0.25 puts four workers on each"
+        )
+    idle = num_gpus - num_slots * config.num_workers * config.gpus_per_worker
+    if idle < 1:
+        return None
+    return (
+        f"notice: {idle:g} of {num_gpus:g} GPUs lie idle: {num_slots} packs of {config.num_workers} x"
+        f" {config.cpus_per_worker:g} CPUs are all that fit; a smaller cluster.cpus_per_worker makes room for more"
+    )
 
 
 def local_slots(config: ClusterConfig) -> int | None:

@@ -35,7 +35,7 @@ WRONG = [
     ("report study_dir=x report.basline=a", "report.basline is not a key .*; did you mean report.baseline?"),
     ("cancel study=digits", "study is not a key of the config; allowed: study_dir; did you mean study_dir?"),
     ("bench stp", "benchmark must be one of .* but got 'stp'; did you mean step?"),
-    ("bench device=tpu loss", "device must be cpu or cuda but got 'tpu'"),
+    ("bench device=mps loss", "device must be cpu or cuda but got 'mps': Apple's GPU has no float64, .*"),
 ]
 
 
