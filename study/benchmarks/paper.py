@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from study.costs.model import Counts
 from study.directory.layout import folders
 from study.execution.run_packs import make_sink
 from study.planning.members import plan_members, plan_packs, plan_teachers
-from trainables.data import data_shape
+from trainables.data import SOURCES, Dataset, data_shape
+from trainables.data.generated import Generated
 from trainables.folders import Folders
 from trainables.models import build_model, count
 from trainables.models.digest import weights_digest
@@ -66,6 +68,14 @@ _SMALLEST = (
 _STATES = 6  # of a model in training: weights, gradients, two moments, EMA, and that as a model of its own
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Noise(Generated):
+    """Noise; latents of more than three channels are measured by their first three, as if those were decoded images."""
+
+    def load(self) -> Dataset:
+        return replace(super().load(), decoder=lambda latents: latents[:, :3])
+
+
 def run(_options: Options) -> Result:
     """A row an experiment: the columns of its record, or why there is none. `paper_rows` counts the records."""
     rows = [_in_own_process(name) for name in EXPERIMENTS]
@@ -84,6 +94,7 @@ def _in_own_process(name: str) -> dict[str, Any]:
 
 def one_step(name: str) -> dict[str, Any]:
     """Makes the experiment's teachers and student, trains one member for a step, and gives its row."""
+    SOURCES["generated"] = _Noise  # in a process of its own
     with tempfile.TemporaryDirectory() as folder:
         config = smallest(name, Path(folder))
         counts = Counts.of(config)
