@@ -92,10 +92,12 @@ def test_digits_of_another_size_are_refused(name: str) -> None:
 def test_an_unknown_extractor_is_refused_with_the_known_ones() -> None:
     message = (
         r"evaluation\.feature_extractor must be one of digits-cnn-v1, mnist-cnn-v1, inception, own-v1,"
-        r" torchvision/<architecture>, but got 'resnet'"
+        r" torchvision/<architecture> but got 'resnet'"
     )
     with pytest.raises(ValueError, match=message):
         make_extractor("resnet")
+    with pytest.raises(ValueError, match="own-v1 is trained by a study"):
+        make_extractor("own-v1")
 
 
 @pytest.fixture

@@ -41,6 +41,8 @@ def make_extractor(
         extractor: FeatureExtractorBase = torchvision_models.make_torchvision(name, weights)
     elif name in EXTRACTORS:
         extractor = EXTRACTORS[name](weights)
+    elif name == own_cnn.NAME:
+        raise ValueError(f"evaluation.feature_extractor={name} is trained by a study on its own images")
     else:
         allowed = [*EXTRACTORS, own_cnn.NAME, f"{torchvision_models.PREFIX}<architecture>"]
         path = plugins.path_of("evaluation.feature_extractor", "feature_extractors", name, allowed)
