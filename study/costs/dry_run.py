@@ -8,6 +8,7 @@ from study.config.study import StudyConfig
 from study.costs.disk import describe_bytes, estimate_disk
 from study.costs.memory import memory_bytes
 from study.costs.model import find_costs
+from study.costs.preflight import describe_fetched, describe_gpus
 from study.directory.layout import folders
 from study.planning.arms import planned_packs
 from study.planning.members import plan_members, plan_packs, plan_teachers
@@ -15,9 +16,13 @@ from study.planning.power import describe_power
 from trainables.models import Size
 from trainables.models.teachers import find_teacher
 
+_HOURS_OF_A_CPU = 24.0  # a study that takes longer is not for one, so that GPUs are spoken of
+
 
 def describe(config: StudyConfig) -> str:
-    """Members, packs, models, device memory, device hours, disk and design power, a line each."""
+    """Members, packs, models, device memory, device hours, kinds of GPU, what is fetched, disk and design power, a line
+    each.
+    """
     return "\n".join(_lines(config))
 
 
@@ -38,6 +43,9 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     yield f"memory of a worker: about {describe_bytes(memory_bytes(config, counts, packs))}"
     hours = costs.device_seconds(packs, missing) / 3600
     yield f"about {hours:.3g} device-hours at {throughput.macs_per_second:.3g} MACs/s a worker ({throughput.source})"
+    if config.cluster.gpus_per_worker or hours > _HOURS_OF_A_CPU:
+        yield from describe_gpus(costs, packs, missing)
+    yield from describe_fetched(missing)
     yield f"{estimate_disk(config, missing, packs, 1, counts)}"
     yield describe_power(config, planned)
 

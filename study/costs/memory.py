@@ -1,6 +1,7 @@
 """The memory of a worker: what a pack needs, and how many members fit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -14,26 +15,45 @@ from trainables.specs import StudentSpec
 from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 
 _STATES = 5  # a member's weights, gradients, two moments of Adam and the EMA
-_USABLE = 0.9  # of the memory: the rest is lost between blocks of the allocator
+USABLE = 0.9  # of the memory: the rest is lost between blocks of the allocator
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes of a worker: what a pack's members share (teacher and features), what each keeps, and the activations of
+    one member, for those are one member's at a time, of a rank's whole share of a batch.
+    """
+
+    shared: int
+    member: int
+    activations: int
+
+    def total(self, num_members: int, parts: int = 1) -> int:
+        """parts: what the share of a batch is cut into."""
+        return self.shared + self.activations // parts + num_members * self.member
+
+    def most_members(self, memory_bytes: float, parts: int = 1) -> int:
+        return int((memory_bytes - self.total(0, parts)) // self.member)
+
+
+def memory_need(config: StudyConfig, counts: Counts) -> MemoryNeed:
+    """Counted from shapes, of the largest teacher."""
+    teacher = _itemsize(config) * max((size.params for size in counts.teachers.values()), default=0)
+    features = max((_feature_bytes(config, spec.model, counts.shape) for spec in plan_teachers(config)), default=0)
+    member = _STATES * counts.student.params * _itemsize(config)
+    return MemoryNeed(teacher + features, member, _saved_bytes(config, counts.shape))
 
 
 def most_members(config: StudyConfig, counts: Counts, memory_bytes: float) -> int:
-    """How many members fit a worker's memory beside what they share: the largest teacher with its features, and the
-    activations of one member, for those are one member's at a time. Counted from shapes; what is wrong with that is
-    mended by out_of_memory.py.
-    """
-    kept = _STATES * counts.student.params * _itemsize(config)
-    shared = _itemsize(config) * max((size.params for size in counts.teachers.values()), default=0)
-    shared += max((_feature_bytes(config, spec.model, counts.shape) for spec in plan_teachers(config)), default=0)
-    shared += _saved_bytes(config, counts.shape)
-    return max(1, int((_USABLE * memory_bytes - shared) / kept))
+    """How many members fit a worker's memory, at least one; what is wrong with that is mended by out_of_memory.py."""
+    need, parts = memory_need(config, counts), config.execution.gradient_accumulation
+    return max(1, need.most_members(USABLE * memory_bytes, parts))
 
 
 def memory_bytes(config: StudyConfig, counts: Counts, packs: Sequence[Pack]) -> int:
-    """Of the largest pack: its teacher, what its members keep, and what one member's backward pass needs."""
-    teachers = max((counts.teachers[pack.teacher.teacher_id].params for pack in packs if pack.teacher), default=0)
-    kept = _STATES * counts.student.params * max(len(pack.members) for pack in packs)
-    return int(_itemsize(config) * (teachers + kept) + _saved_bytes(config, counts.shape))
+    """Of the largest pack."""
+    need = memory_need(config, counts)
+    return need.total(max(len(pack.members) for pack in packs), config.execution.gradient_accumulation)
 
 
 def _itemsize(config: StudyConfig) -> int:
@@ -53,11 +73,11 @@ def _feature_bytes(config: StudyConfig, spec: StudentSpec, shape: DataShape) -> 
 
 
 def _saved_bytes(config: StudyConfig, shape: DataShape) -> int:
-    """What a forward pass of the student keeps for the backward pass, on the meta device; of one part of a rank's share
-    of a batch. Activations that are checkpointed count as if they were not.
+    """What a forward pass of the student over a rank's share of a batch keeps for the backward pass, on meta.
+
+    Activations that are checkpointed count as if they were not.
     """
-    parts = config.cluster.num_workers * config.execution.gradient_accumulation
-    batch_size = config.train.batch_size // parts
+    batch_size = config.train.batch_size // config.cluster.num_workers
     model = build_model(config.student, shape, seed=0, device="meta")
     parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}  # saved as views, too
     saved: dict[int, int] = {}

@@ -16,6 +16,7 @@ from study.config.study import ClusterConfig
 CPU_MACS_PER_SECOND = 40e9  # of a thread, in float32
 CPU_PASS_SECONDS = 0.003
 GPU_MACS_PER_SECOND = 5e12  # of a GPU, in float32: 10 teraflops, half of an A100's peak
+GPU_SHARES = {"float32": 0.5, "tf32": 0.3, "bf16": 0.3}  # of a card's peak by train.matmul, assumed where none is said
 _COLUMNS = ["steps", "train_seconds", "macs_per_second", "device"]
 _PASSES = 3  # of a member in a step: forward, and backward as twice that
 

@@ -128,6 +128,13 @@ def require_fetchable(spec: TeacherSpec) -> None:
         raise _named(spec, error) from error
 
 
+def is_cached(spec: TeacherSpec) -> bool:
+    """Whether a teacher of the hub is in the cache of this machine, with its weights."""
+    assert spec.pretrained is not None
+    root = cached_repository(spec.pretrained)
+    return root is not None and _has_weights(root, spec.pretrained)
+
+
 def _has_weights(root: Path, pretrained: Pretrained) -> bool:
     try:
         return bool(weight_files(root / (pretrained.subfolder or ""), pretrained.variant))
