@@ -14,12 +14,11 @@ from study.costs.preflight import GPUS, _fit, describe_fetched, describe_gpus
 from study.planning.members import plan_members, plan_packs, plan_teachers
 
 # MACs of one image, in 1e9: of the paper's pixel networks as counted; of DiT as published; of the U-Net of Stable
-# Diffusion by hand from BK-SDM's table; of MMDiT 12 d^2 a token and layer, and the attention of 1357 tokens.
+# Diffusion by hand from BK-SDM's table.
 STUDENT, CELEBA, HALF, LESS, LEAST = 0.78, 24.1, 6.06, 5.81, 4.22
 BEDROOM, BEDROOM_HALF = 248.0, 62.0
 DIT_XL, DIT_14, DIT_7 = 118.7, 59.3, 29.7
 SD21, SD21_BASE = 403.0, 270.0
-MMDIT = 24 * (12 * 1536**2 * 1357 + 2 * 1536 * 1357**2) / 1e9
 
 
 def packs(steps: float, batch: int, teachers: float, members: int, student: float) -> float:
@@ -45,7 +44,6 @@ HOURS = {
     "imagenet_dit_table7": packs(5e5, 256, DIT_XL + DIT_14, 4, DIT_7) + packs(5e5, 256, 0, 1, DIT_14)
     + sampling(50_000, 500, DIT_XL + DIT_14 + 4 * DIT_7),
     "sd21_bksdm": packs(5e4, 128, SD21, 2, SD21_BASE) + sampling(30_000, 50, SD21 + 2 * SD21_BASE),
-    "sd3_flow": packs(5e5, 256, MMDIT, 2, MMDIT / 2) + sampling(30_000, 56, MMDIT + 2 * MMDIT / 2),
 }  # fmt: skip
 
 
