@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from study.benchmarks.measuring import Options, Result
 
 NAMES = ("loss", "step", "pack", "feed", "checkpoint", "evaluate", "plan", "trial")
-_BY_NAME_ONLY = ("paper", "ddp", "chaos", "scale", "neighbours")  # take minutes
+_BY_NAME_ONLY = ("paper", "ddp", "chaos", "strikes", "scale", "neighbours")  # take minutes
 _KEYS = {"device": "cpu", "repeats": "7", "out": "studies/bench"}
 
 

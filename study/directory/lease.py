@@ -60,8 +60,8 @@ def lease(
         ) from error
     stop = threading.Event()
     beating = threading.Thread(target=_beat, args=(own, beat_seconds, stale_seconds, stop), daemon=True)
-    beating.start()
     _held.add(own)
+    beating.start()
     try:
         yield
     finally:
@@ -78,8 +78,9 @@ def lease(
 
 
 def give_back() -> None:
-    """Removes what leases this process holds, for its end at once."""
+    """Removes what leases this process holds, for its end at once: they beat no more."""
     for own in list(_held):
+        _held.discard(own)
         with suppress(OSError):
             own.unlink(missing_ok=True)
 
@@ -183,7 +184,7 @@ def _leases(study_dir: Path) -> set[Path]:
 
 def _beat(own: Path, seconds: float, stale_seconds: float, stop: threading.Event) -> None:
     beat, last = 0, time.monotonic()
-    while not stop.wait(seconds):
+    while not stop.wait(seconds) and own in _held:
         beat += 1
         try:
             lost = _why_lost(own, beat, stale_at=last + stale_seconds)

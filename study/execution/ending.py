@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from storage import full_disk
 from study.execution.run_packs import BudgetSpentError
-from study.execution.watchdog import said_last
+from study.execution.watchdog import ClusterDiedError, said_last
 
 
 def ended(work: Callable[[], int], command: str) -> int:
@@ -17,7 +17,7 @@ def ended(work: Callable[[], int], command: str) -> int:
     go_on = f"run the same command again to go on:\n  {command}"
     last = f"finished members are kept; {go_on}"
     try:
-        with said_last(lambda cause: _say(f"failed: {cause}\n{last}")):
+        with said_last(lambda cause: _say(f"\nfailed: {cause}\n{last}")):
             return work()
     except KeyboardInterrupt:
         _say(f"\ninterrupted: finished members are kept; {go_on}")
@@ -25,6 +25,8 @@ def ended(work: Callable[[], int], command: str) -> int:
     except BudgetSpentError as error:
         _say(f"stopped: {error}\nfinished members are kept; {go_on}")
         return 3
+    except ClusterDiedError:
+        return 1
     except Exception as error:  # a full disk raises errors of many types
         if full_disk(error):
             full = os.strerror(errno.ENOSPC)

@@ -1,18 +1,20 @@
 """A cluster that was started here and dies is noticed: without, a sweep would wait for it, or end without a word.
 
-Ray's driver ends a minute after its GCS is gone, whatever it does then, and never where the raylet is gone, which
-ends itself when one of its agents is gone. So the processes are looked at; when one has ended the main thread is
-interrupted, and where that does not get it out of Ray in time, the last words are said for it.
+Once the raylet is gone, Ray ends its driver as soon as that touches the shared memory, in C++ and without a word; a
+minute after the GCS is gone, too; else it waits for ever. (An agent that dies takes the raylet along.) So the processes
+are watched, and when one ends what is to be said is said and the lease is given back at once; then the main thread is
+interrupted, and not waited for without end.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
 from study.directory.lease import give_back
@@ -23,16 +25,19 @@ _said_last: list[Callable[[str], object]] = []
 
 
 class ClusterDiedError(RuntimeError):
-    """The cluster that was started here is gone."""
+    """The cluster that was started here is gone; it has been said."""
 
 
 class Process(Protocol):
+    @property
+    def pid(self) -> int: ...
+
     def poll(self) -> int | None: ...
 
 
 @contextmanager
 def said_last(say: Callable[[str], object]) -> Iterator[None]:
-    """say(cause) is what is said for the block where its thread cannot be waited for."""
+    """say(cause) is what is said, in the block, when the cluster has died."""
     _said_last.append(say)
     try:
         yield
@@ -44,45 +49,85 @@ def said_last(say: Callable[[str], object]) -> Iterator[None]:
 def watched(processes: Mapping[str, Process], kill_rest: Callable[[], object]) -> Iterator[Callable[[], None]]:
     """Raises ClusterDiedError in place of whatever the block raises, and soon, when one of its processes has ended.
 
-    The block calls what it is given before it ends them itself. Where the block does not end in time this process does,
-    with exit code 1: the lease is given back, kill_rest() is called, and what `said_last` has is said.
+    Before, what `said_last` has is said and the lease is given back. The block calls what it is given before it ends
+    the processes itself. Where the block does not end in time, kill_rest() is called and this process ends with code 1.
     """
-    found: list[str] = []
-    expected, stop, main = threading.Event(), threading.Event(), threading.main_thread().ident or 0
-
-    def look() -> None:
-        if not expected.is_set():
-            found.extend(_ended(processes))
-
-    def expect() -> None:
-        look()  # what ends the block may be the first that is seen of it
-        expected.set()
+    watch = _Watch(processes)
+    stop, main = threading.Event(), threading.main_thread().ident or 0
 
     def repeat() -> None:
-        while not stop.wait(_LOOK_SECONDS):
-            look()
-            if found:
-                signal.pthread_kill(main, signal.SIGINT)
-                if not stop.wait(_PATIENCE_SECONDS):
-                    _end(found[0], kill_rest)
-                return
+        with _wakes(processes) as wait:
+            while not stop.is_set():
+                wait()
+                if watch.look():
+                    watch.interrupt(main)
+                    if not stop.wait(_PATIENCE_SECONDS):
+                        _end(kill_rest)
+                    return
 
     watching = threading.Thread(target=repeat, daemon=True)
     watching.start()
     try:
-        yield expect
+        yield watch.expect
     except BaseException:
-        if found:
-            raise ClusterDiedError(found[0]) from None
+        watch.expect()
+        if watch.cause is not None:
+            raise ClusterDiedError(watch.cause) from None
         raise
     finally:
         stop.set()
 
 
-def _ended(processes: Mapping[str, Process]) -> list[str]:
-    """A sentence for every process that has ended."""
-    codes = {name: code for name, process in processes.items() if (code := process.poll()) is not None}
-    return [f"the local Ray cluster has died: its {name} {_how(code)}" for name, code in codes.items()]
+class _Watch:
+    """Sees that a process has ended, and does at once what must be done then; once."""
+
+    def __init__(self, processes: Mapping[str, Process]) -> None:
+        self.cause: str | None = None
+        self._processes, self._expected, self._lock = processes, False, threading.Lock()
+
+    def look(self) -> bool:
+        """Whether one has ended that should not."""
+        with self._lock:
+            if self.cause is None and not self._expected:
+                self.cause = _ended(self._processes)
+                if self.cause is not None:
+                    for say in _said_last:
+                        say(self.cause)
+                    give_back()
+            return self.cause is not None
+
+    def expect(self) -> None:
+        """From now on they may end; what is over already is seen."""
+        self.look()
+        with self._lock:
+            self._expected = True
+
+    def interrupt(self, thread: int) -> None:
+        """Interrupts the thread of the block unless that is at its end."""
+        with self._lock:
+            if not self._expected:
+                signal.pthread_kill(thread, signal.SIGINT)
+
+
+@contextmanager
+def _wakes(processes: Mapping[str, Process]) -> Iterator[Callable[[], object]]:
+    """A wait that ends after a moment, or at once when one of the processes ends, where the system can tell (Linux)."""
+    ended = select.poll()
+    with ExitStack() as opened:
+        for process in processes.values():
+            with suppress(AttributeError, OSError):
+                handle = os.pidfd_open(process.pid)
+                opened.callback(os.close, handle)
+                ended.register(handle, select.POLLIN)
+        yield lambda: ended.poll(1000 * _LOOK_SECONDS)
+
+
+def _ended(processes: Mapping[str, Process]) -> str | None:
+    """A sentence about the first process that has ended."""
+    for name, process in processes.items():
+        if (code := process.poll()) is not None:
+            return f"the local Ray cluster has died: its {name} {_how(code)}"
+    return None
 
 
 def _how(code: int) -> str:
@@ -91,10 +136,7 @@ def _how(code: int) -> str:
     return f"ended by itself (exit code {code}), as it does when one of its agents is gone"
 
 
-def _end(cause: str, kill_rest: Callable[[], object]) -> None:
-    give_back()
-    for say in _said_last:
-        say(cause)
+def _end(kill_rest: Callable[[], object]) -> None:
     with suppress(Exception):
         kill_rest()
     sys.stderr.flush()

@@ -79,12 +79,45 @@ ended(work, "the command")
 """
 
 
+# As Ray's C++ ends a driver whose raylet is gone: at once, and without a word.
+ENDED = """
+import os, subprocess, sys, time
+from pathlib import Path
+from study.directory.lease import lease
+from study.execution import watchdog
+from study.execution.ending import ended
+raylet = subprocess.Popen(["sleep", "60"])
+def work():
+    with lease(Path(sys.argv[1])), watchdog.watched({"raylet": raylet}, lambda: None):
+        raylet.kill()
+        until = time.monotonic() + 0.2  # far less than between two looks at a clock
+        while time.monotonic() < until:
+            try:
+                time.sleep(0.2)
+            except KeyboardInterrupt:
+                pass
+        os._exit(1)
+ended(work, "the command")
+"""
+
+
+def test_the_sentence_comes_before_ray_can_end_the_process(tmp_path: Path) -> None:
+    study_dir = tmp_path / "study"
+    command = [sys.executable, "-c", ENDED, str(study_dir)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("\nfailed: the local Ray cluster has died: its raylet was killed (SIGKILL)\n")
+    assert not list(study_dir.glob("sweep-*"))
+
+
 def test_last_words_are_said_for_a_thread_that_does_not_come_back(tmp_path: Path) -> None:
     study_dir = tmp_path / "study"
     command = [sys.executable, "-c", STUCK, str(study_dir)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1
     assert result.stdout == "the rest is killed\n"
-    assert result.stderr.startswith("failed: the local Ray cluster has died: its raylet ended by itself (exit code 0)")
+    assert result.stderr.startswith(
+        "\nfailed: the local Ray cluster has died: its raylet ended by itself (exit code 0)"
+    )
     assert result.stderr.endswith("run the same command again to go on:\n  the command\n")
     assert not list(study_dir.glob("sweep-*"))
