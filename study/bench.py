@@ -1,8 +1,8 @@
 """kd-study bench [NAME ...] [device=cpu] [repeats=7] [out=studies/bench]: measures what it costs on this machine.
 
 `python -m study.bench` is the same. NAME is one or more of loss, step, pack, feed, checkpoint, evaluate, plan and
-trial, by default all of these; of paper, ddp, chaos, scale and neighbours only by name. Prints a table and plain
-lines `name value`, and keeps both with the machine and the versions as JSON in <out>/<machine-kind>.json.
+trial, by default all of these; of paper, ddp, chaos, strikes, scale and neighbours only by name. Prints a table and
+plain lines `name value`, and keeps both with the machine and the versions as JSON in <out>/<machine-kind>.json.
 
     kd-study bench pack repeats=3
     kd-study bench pack step device=cuda
