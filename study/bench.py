@@ -146,7 +146,7 @@ def _processor(device: torch.device) -> str:
 
 def _become_like_a_worker(argv: Sequence[str]) -> None:
     """Starts this process anew in a worker's environment: what the C library reads of it, it reads at the start."""
-    from study.execution.cluster import MEMORY
+    from study.execution.memory import MEMORY
 
     if not MEMORY.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, "-m", "study.bench", *argv], os.environ | MEMORY)

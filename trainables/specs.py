@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from trainables import plugins
+from trainables.arithmetic import FLOAT32, MATMULS
 from trainables.checks import require_choice, require_number, require_whole
 from trainables.data import DataSpec
 from trainables.losses.methods import Method
@@ -24,7 +25,6 @@ from trainables.protocol import EvaluationSpec
 OPTIMISERS = ("adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "float64")
-MATMULS = ("float32",)
 DIFFUSION_LOSSES = ("matching", "none")
 INPUTS = ("real", "random_conditioning", "data_free")
 
@@ -85,7 +85,7 @@ class TrainSpec:
     ema_decay: float = 0.9999
     ema_warmup: bool = True  # the decay grows to ema_decay from 0.1 on
     precision: str = "float32"
-    matmul: str = "float32"  # of matrix products and convolutions, teacher and student
+    matmul: str = FLOAT32  # of matrix products and convolutions, teacher and student
     timesteps: str = "antithetic"
     min_lr: float = 0.0  # where the cosine ends
     condition_dropout: float = 0.0  # the part of the images that lose their condition, for guidance
@@ -119,6 +119,11 @@ class TrainSpec:
             ("diffusion_loss", DIFFUSION_LOSSES),
         ):
             require_choice(f"{self.key}.{name}", getattr(self, name), allowed)
+        if self.precision != "float32" and self.matmul != FLOAT32:
+            raise ValueError(
+                f"{self.key}.matmul must be {FLOAT32} with {self.key}.precision={self.precision}"
+                f" but got {self.matmul!r}"
+            )
 
     def identity(self) -> dict[str, Any]:
         return _values(self, left_out=("key",))

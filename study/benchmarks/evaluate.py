@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from study.benchmarks.measuring import Options, Result, take_turns
+from study.benchmarks.pack_on_gpu import CELEBA
+from trainables.arithmetic import FLOAT32, matrix_products
 from trainables.data import load_data
 from trainables.data.dataset import to_uint8
 from trainables.evaluation.extractors import make_extractor
 from trainables.evaluation.fidelity import compute_metrics, image_features, reference_of
-from trainables.evaluation.sample import sample_images
+from trainables.evaluation.sample import sample_images, sample_together
 from trainables.models import build_model
+from trainables.process import PIXEL
 
 
 def run(options: Options) -> Result:
-    """Of the default study's student and protocol."""
+    """Of the default study's student and protocol; on a GPU, of 12 CelebA students, in turn and as one."""
+    if options.device.type == "cuda":
+        return _on_gpu(options)
     from study.config.command_line import compose
     from study.config.parse import study_config
 
@@ -53,3 +60,22 @@ def run(options: Options) -> Result:
         "metrics_s": times["metrics"].seconds,
     }
     return Result([{"images": protocol.num_images, "steps": protocol.sampler_steps, **values}], values)
+
+
+def _on_gpu(options: Options) -> Result:
+    """`fused_sampling_speedup`: 64 images of each student in 10 steps of DDIM."""
+    data = CELEBA.data(64)
+    models = [build_model(CELEBA.student, data.shape, seed=seed) for seed in range(12)]
+    students = [torch.nn.Module.to(model, options.device).eval().requires_grad_(False) for model in models]
+    settings: dict[str, Any] = {"num_images": 64, "sampler_steps": 10, "noise_seed": 0, "batch_size": 64}
+    with matrix_products(FLOAT32):
+        times = take_turns(
+            {
+                "in turn": lambda: [sample_images(one, data, PIXEL, **settings) for one in students],
+                "fused": lambda: list(sample_together(students, data, PIXEL, **settings)),
+            },
+            options,
+        )
+    rates = {name: 12 * 64 / taken.seconds for name, taken in times.items()}
+    row = {"students": 12, "steps": 10, "in_turn_images_s": rates["in turn"], "fused_images_s": rates["fused"]}
+    return Result([row], {"fused_sampling_speedup": times["in turn"].over(times["fused"])})

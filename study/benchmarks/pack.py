@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from study.benchmarks import pack_on_gpu
 from study.benchmarks.measuring import Options, Result, take_turns
-from study.benchmarks.models import System, member, unet
-from study.planning.members import plan_packs
 from trainables.data import Dataset
 from trainables.data.digits import Digits
 from trainables.folders import Folders
@@ -22,24 +21,16 @@ from trainables.specs import Member, ModelSpec, TeacherSpec
 from trainables.training.pack import Progress, run_pack, train_pack
 
 NUM_STEPS_FLAT = 5
-# The CelebA teacher (78.7M parameters) and a student of its shape at an eighth of its width (1.24M).
-CELEBA = System(
-    unet(128, (1, 2, 2, 2, 4), attention_at=2), unet(16, (1, 2, 2, 2, 4), attention_at=2), (3, 64, 64), batch_size=96
-)
 
 
 def run(options: Options) -> Result:
     """`speedup`: member-steps/s of one pack over those of packs of one member, in one process.
 
     On the CPU the default study with its own budget: pack_speedup is over all of its teachers. pack_flatness:
-    member-steps/s of 96 members in one pack over those of 12. On a GPU: 12 members of the CelebA system.
+    member-steps/s of 96 members in one pack over those of 12. On a GPU: study/benchmarks/pack_on_gpu.py.
     """
     if options.device.type == "cuda":
-        methods = ("out_kd", "out_feat_kd", "lift_place", "lift_place_feat")
-        weights = (1.0, 0.1, 0.01)
-        members = [member(CELEBA, name, num_steps=4, lambda_out=w) for name in methods for w in weights]
-        row = _training(members, CELEBA.data(192), options)
-        return Result([row], {"pack_speedup": row["speedup"]})
+        return pack_on_gpu.run(options)
     packs = default_packs()
     data = Digits().load()
     rows = [_training(pack, data, options) for pack in packs]
@@ -55,7 +46,7 @@ def default_packs() -> list[list[Member]]:
     """The default study's packs of its first seed, one a teacher, the largest teacher last."""
     from study.config.command_line import compose
     from study.config.parse import study_config
-    from study.planning.members import plan_members
+    from study.planning.members import plan_members, plan_packs
 
     config = study_config(compose("config", []))
     first = [one for one in plan_members(config) if one.seed == config.seeds[0] and one.teacher]

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.results.settings import ReportSettings
 from study.config.tuning import TuningConfig
 from trainables import plugins
+from trainables.arithmetic import require_gpu_for
 from trainables.checks import require_choice, require_number, require_text, require_whole
 from trainables.data import DataSpec
 from trainables.data.own_data import OwnData
@@ -105,6 +106,7 @@ class StudyConfig:
         _require_distinct("teachers", once)
         _require_distinct("methods", self.methods)
         self._require_first()
+        self._require_kind_of_work()
         if self.max_members is not None:
             require_whole("pack.max_members", self.max_members, 1)
         if self.checkpoint_every_minutes is not None:
@@ -156,6 +158,12 @@ class StudyConfig:
         paths |= {path for method in (*self.methods, *self.own_methods.values()) for path in method.code}
         paths |= {*self.evaluation.code, *({self.data.source} if isinstance(self.data, OwnData) else ())}
         return sorted({file for path in paths for file in plugins.to_ship(path)})
+
+    def _require_kind_of_work(self) -> None:
+        device = "cuda" if self.cluster.gpus_per_worker else "cpu"
+        for train in (self.train, *(teacher.train for teacher in self.teachers)):
+            require_gpu_for(train.matmul, device, train.key)
+        self.execution.check_fused(self.cluster.num_workers)
 
     def _require_first(self) -> None:
         if self.teachers_first and self.tuning is not None:

@@ -21,6 +21,7 @@ import ray
 from study.config.study import LOCAL, ClusterConfig
 from study.execution import ray_internals
 from study.execution.launch import WorkerGroup
+from study.execution.memory import MEMORY
 from study.execution.watchdog import watched
 
 _CONNECT_SECONDS = 5.0
@@ -247,13 +248,6 @@ def _num_local_gpus() -> int:
 def _dashboard_url(context: object) -> str | None:
     url = getattr(context, "dashboard_url", None)
     return f"http://{url}" if url else None
-
-
-# Keeps freed memory in the process: without, a tenth of a small model's step is spent in page faults.
-MEMORY = {
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-}
 
 
 # Ray Train V2 looks at its workers every two seconds by default, which is how late it sees that a pack has ended.

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from storage import one_maker
+from trainables.arithmetic import FLOAT32, matrix_products
 from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.dataset import to_uint8
 from trainables.data.streams import Batch
@@ -64,6 +65,7 @@ class Evaluation:
 class Evaluator:
     """Holds what all members of a study share: the extractor and the features of the reference images."""
 
+    @matrix_products(FLOAT32)
     def __init__(
         self, spec: EvaluationSpec, data: DataSpec, process: Process, reference_folder: Path, device: torch.device
     ) -> None:
@@ -112,6 +114,7 @@ class Evaluator:
         other._spec = replace(self._spec, num_images=num_images, noise_seeds=self._spec.noise_seeds[:1])
         return other
 
+    @matrix_products(FLOAT32)
     def __call__(
         self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
     ) -> Evaluation:

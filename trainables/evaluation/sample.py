@@ -7,7 +7,7 @@ Shapes: N images, M images of one micro-batch, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,6 +21,7 @@ from torch import nn
 from trainables.data import Dataset
 from trainables.data.dataset import CLASSES
 from trainables.evaluation.halving import AtOnce
+from trainables.evaluation.together import Together
 from trainables.families import predict, split_variance
 from trainables.process import LEARNED_RANGE, Process
 from trainables.seeds import derived_generator
@@ -66,6 +67,43 @@ def sample_batches(
 
     Raises ValueError for a sampler that is not one of the process, or for a count that cannot be.
     """
+    batches = sample_together(
+        [model],
+        data,
+        process,
+        num_images=num_images,
+        sampler=sampler,
+        sampler_steps=sampler_steps,
+        spacing=spacing,
+        guidance=guidance,
+        guidance_channels=guidance_channels,
+        noise_seed=noise_seed,
+        batch_size=batch_size,
+        first_image=first_image,
+        device=device,
+    )
+    return (images[0] for images in batches)
+
+
+def sample_together(
+    models: Sequence[nn.Module],
+    data: Dataset,
+    process: Process,
+    *,
+    num_images: int,
+    sampler: str = "ddim",
+    sampler_steps: int,
+    spacing: str = "leading",
+    guidance: float = 1.0,
+    guidance_channels: str = "all",
+    noise_seed: int,
+    batch_size: int,
+    first_image: int = 0,
+    device: torch.device | str | None = None,
+) -> Iterator[torch.Tensor]:
+    """The same of M models of one architecture, which sample as one: uint8 (M, B, C, H, W). Of more than one, the last
+    bits are not those of a model alone.
+    """
     if not 1 <= sampler_steps <= process.num_timesteps:
         raise ValueError(f"evaluation.sampler_steps must be 1 .. {process.num_timesteps}, but got {sampler_steps}")
     if min(num_images, batch_size) < 1:
@@ -74,26 +112,29 @@ def sample_batches(
         raise ValueError(f"first_image must not be negative, but got {first_image}")
     make_sampler = partial(process.sampler, sampler, sampler_steps, spacing=spacing)
     make_sampler()
-    device = torch.device(device) if device is not None else next(model.parameters()).device
+    answer = partial(predict, models[0]) if len(models) == 1 else Together(models)
+    dtype = next(models[0].parameters()).dtype
+    device = torch.device(device) if device is not None else next(models[0].parameters()).device
     micro_batch = micro_batch_size(data.shape.image)
     batch = math.ceil(batch_size / micro_batch) * micro_batch
     stop, sampled = first_image + num_images, AtOnce(micro_batch)
     decoded = AtOnce(batch if data.decoder is None else decode_batch_size(data.shape.image))
 
     def run(numbers: torch.Tensor, num: int) -> torch.Tensor:
-        generators = [derived_generator("image", noise_seed, number) for number in numbers.tolist()]
+        generators = [derived_generator("image", noise_seed, number) for _ in models for number in numbers.tolist()]
         noise = torch.stack([torch.randn(data.shape.image, generator=generator) for generator in generators])
         condition = {name: values.to(device) for name, values in _conditions(data, numbers).items()}
-        guided = _Guided(model, condition, data.null, guidance, guidance_channels, num)
+        guided = _Guided(answer, condition, data.null, guidance, guidance_channels, num, len(models), dtype)
         return _run_sampler(guided, noise.to(device), generators, make_sampler)
 
     for start in range(first_image - first_image % micro_batch, stop, batch):
         num_padded = min(batch, math.ceil((stop - start) / micro_batch) * micro_batch)
         numbers = torch.arange(start, start + num_padded)
-        with _evaluation_mode(model), torch.inference_mode():
+        with _evaluation_mode(models), torch.inference_mode():
             x_0 = sampled(partial(run, numbers))
             images = decoded.over(x_0, lambda part: _to_uint8(data.decoded(part)).cpu())
-        yield images[max(first_image - start, 0) : stop - start].clone()  # no tensor of inference mode leaves
+        of_models = images.view(len(models), -1, *images.shape[1:])
+        yield of_models[:, max(first_image - start, 0) : stop - start].clone()  # no tensor of inference mode leaves
 
 
 def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
@@ -115,29 +156,33 @@ def decode_batch_size(latent_shape: tuple[int, int, int]) -> int:
 
 @dataclass(frozen=True)
 class _Guided:
-    """A model under a condition, with classifier-free guidance."""
+    """Models under a condition, with classifier-free guidance; answer(x, time, condition) is `predict` of them all."""
 
-    model: nn.Module
+    answer: Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
     condition: Mapping[str, torch.Tensor]  # (N, ...)
     null: Mapping[str, torch.Tensor]
     guidance: float
     guidance_channels: str
     micro_batch: int
+    num_models: int
+    dtype: torch.dtype
 
     def __call__(self, x_NCHW: torch.Tensor, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The prediction (N, C, H, W) at one time, and what says its variance where the model learned it."""
-        dtype = next(self.model.parameters()).dtype
-        outputs = []
-        for start, x_MCHW in zip(
-            range(0, len(x_NCHW), self.micro_batch), torch.split(x_NCHW, self.micro_batch), strict=True
-        ):
-            rows = slice(start, start + len(x_MCHW))
-            condition = {name: _typed(values[rows], dtype) for name, values in self.condition.items()}
-            outputs.append(self._predict(x_MCHW.to(dtype), time.expand(len(x_MCHW)), condition))
-        return split_variance(torch.cat(outputs).float(), x_NCHW.shape[1])
+        """The prediction (N, C, H, W) at one time, and what says its variance where the models learned it. N counts the
+        images of all models, those of the first in front.
+        """
+        outputs, start = [], 0
+        for x_MmCHW in torch.split(x_NCHW.view(self.num_models, -1, *x_NCHW.shape[1:]), self.micro_batch, dim=1):
+            rows = slice(start, start + x_MmCHW.shape[1])
+            condition = {name: _typed(values[rows], self.dtype) for name, values in self.condition.items()}
+            x = x_MmCHW.flatten(0, 1).to(self.dtype)
+            said = self._predict(x, time.expand(len(x)), condition)
+            outputs.append(said.reshape(self.num_models, -1, *said.shape[1:]))
+            start = rows.stop
+        return split_variance(torch.cat(outputs, dim=1).flatten(0, 1).float(), x_NCHW.shape[1])
 
     def _predict(self, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        output = predict(self.model, x_t, time, condition)
+        output = self.answer(x_t, time, condition)
         if self.guidance == 1.0 or not condition:
             return output
         null = {
@@ -146,7 +191,7 @@ class _Guided:
         }
         # What is not guided, as a learned variance, is that of the condition.
         num_guided = 3 if self.guidance_channels == "first_three" else x_t.shape[1]
-        without = predict(self.model, x_t, time, null)[:, :num_guided]
+        without = self.answer(x_t, time, null)[:, :num_guided]
         guided = without + self.guidance * (output[:, :num_guided] - without)
         return torch.cat([guided, output[:, num_guided:]], dim=1)
 
@@ -198,11 +243,13 @@ def _to_uint8(x_NCHW: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Dropout off inside; the model's own mode afterwards."""
-    was_training = model.training
-    model.eval()
+def _evaluation_mode(models: Sequence[nn.Module]) -> Iterator[None]:
+    """Dropout off inside; the models' own modes afterwards."""
+    were_training = [model.training for model in models]
+    for model in models:
+        model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for model, was_training in zip(models, were_training, strict=True):
+            model.train(was_training)

@@ -61,7 +61,7 @@ def lift_place_terms(
     reduction: str = "sum",
     gate: str = "adaptive",
     eps: float = 1e-7,
-    progress: float = 0.0,
+    progress: float | torch.Tensor = 0.0,
     rank_mean: RankMean | None = None,
 ) -> LiftPlaceTerms:
     """L = mean_batch(coarse) + gate * mean_batch(fine), the objective of LIFT over the groups of PLACE.
@@ -134,7 +134,7 @@ class _LiftPlace(torch.autograd.Function):
         reduction: str,
         gate: str,
         eps: float,
-        progress: float,
+        progress: float | torch.Tensor,
         rank_mean: RankMean | None,
     ) -> tuple[torch.Tensor, ...]:
         compute_dtype = torch.promote_types(student.dtype, torch.float32)
@@ -196,8 +196,12 @@ def _grouped(x: torch.Tensor, order: torch.Tensor | None, group_size: int) -> to
     return x.view(*x.shape[:2], -1, group_size)
 
 
-def _gate(gate: str, slope_error: torch.Tensor, intercept_error: torch.Tensor, progress: float) -> torch.Tensor:
+def _gate(
+    gate: str, slope_error: torch.Tensor, intercept_error: torch.Tensor, progress: float | torch.Tensor
+) -> torch.Tensor:
     if gate == "adaptive":
         return 1 - (slope_error + intercept_error).clamp(max=1)
-    value = {"constant": 1.0, "linear": progress, "cosine": (1 - math.cos(math.pi * progress)) / 2}[gate]
-    return torch.full_like(slope_error, value)
+    share = progress.to(slope_error) if isinstance(progress, torch.Tensor) else progress
+    rise = torch.cos(math.pi * share) if isinstance(share, torch.Tensor) else math.cos(math.pi * share)
+    value = {"constant": 1.0, "linear": share, "cosine": (1 - rise) / 2}[gate]
+    return value.clone() if isinstance(value, torch.Tensor) else torch.full_like(slope_error, value)

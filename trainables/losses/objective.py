@@ -36,7 +36,12 @@ def _dist(
 
 
 def _lift_place(
-    student: torch.Tensor, teacher: torch.Tensor, method: Method, *, progress: float, rank_mean: RankMean | None
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    method: Method,
+    *,
+    progress: float | torch.Tensor,
+    rank_mean: RankMean | None,
 ) -> LiftPlaceTerms:
     assert method.group_size is not None
     assert method.coarse_norm is not None
@@ -88,7 +93,7 @@ def objective(
     adapters: Sequence[torch.Tensor] = (),
     variational: torch.Tensor | None = None,
     variational_to_teacher: torch.Tensor | None = None,
-    progress: float = 0.0,
+    progress: float | torch.Tensor = 0.0,
     rank_mean: RankMean | None = None,
 ) -> Terms:
     """L = lambda_diff * L_diff + lambda_out * L_output + lambda_feat * L_feat (trainables/README.md, The objective).

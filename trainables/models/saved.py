@@ -48,13 +48,14 @@ class TrainedStudent:
     diverged_at_step: int | None
     stopped_at_step: int | None = None  # early, at a rung; `model` is the student as it was then
     speed: PackSpeed | None = None  # of the pack, in this worker; None where the student was trained before
+    fused: bool = False  # trained as one program with others of its pack
 
 
 def save_student(student: TrainedStudent, folder: Path, process: Process) -> None:
     """Saves a student that did not diverge as a diffusers pipeline; a reader sees the whole folder or none."""
     assert student.model is not None
     facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
-    facts["stopped_at_step"] = student.stopped_at_step
+    facts |= {"stopped_at_step": student.stopped_at_step, "fused": student.fused}
     facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
     save_model(student.model, folder, FACTS, facts, process)
 
@@ -69,7 +70,10 @@ def load_student(folder: Path) -> TrainedStudent | None:
     if weights_digest(model) != facts["digest"]:
         raise ValueError(f"{folder} is damaged: its weights are not those it was saved with")
     curve, stopped = facts["curve"], facts["stopped_at_step"]
-    return TrainedStudent(folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped)
+    fused = facts.get("fused", False)  # of a time before members were
+    return TrainedStudent(
+        folder.name, model, facts["digest"], curve, facts["train_seconds"], None, stopped, fused=fused
+    )
 
 
 def save_model(model: Any, folder: Path, facts_name: str, facts: dict[str, Any], process: Process) -> None:

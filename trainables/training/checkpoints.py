@@ -156,7 +156,13 @@ def run_ids(folder: Path) -> set[str] | None:
 
 def _conditions(trainees: Sequence[Trainee], ranks: Ranks) -> dict[str, Any]:
     """What the bits of a training hang on beside its members."""
-    return {"world_size": ranks.world_size, "device": trainees[0].device.type, "torch": torch.__version__}
+    fused = any(trainee.fused for trainee in trainees)
+    return {
+        "world_size": ranks.world_size,
+        "device": trainees[0].device.type,
+        "torch": torch.__version__,
+        "fused": fused,
+    }
 
 
 def _holds(checkpoint: Path, train_ids: set[str], conditions: Mapping[str, Any]) -> bool:

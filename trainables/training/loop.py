@@ -3,7 +3,7 @@
 batch per seed stream -> teacher once -> every member's loss -> backward -> clip, step, EMA per member.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import groupby
@@ -11,18 +11,22 @@ from itertools import groupby
 import torch
 from torch import nn
 
+from trainables.arithmetic import narrowed
 from trainables.data import Dataset
 from trainables.data.prefetch import Prefetched
 from trainables.data.streams import Batch, SeedStream, Stream
 from trainables.data.trajectories import TrajectoryStream
 from trainables.families import predict
+from trainables.fused.graphs import Graphed
 from trainables.ranks import Ranks
+from trainables.specs import Member, content_id
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.execution import BY_DEFAULT, Execution
-from trainables.training.failures import blamed_on
 from trainables.training.moments import Shares, moment
 from trainables.training.saving import Saving
+from trainables.training.stack import Stack
 from trainables.training.trainee import Trainee
+from trainables.training.units import Alone, Unit
 from trainables.training.watch import Watch
 
 CURVE_POINTS = 50
@@ -31,7 +35,7 @@ CURVE_POINTS = 50
 def train_members(
     trainees: Sequence[Trainee],
     teacher: nn.Module | None,
-    teacher_features: Mapping[str, torch.Tensor],
+    teacher_features: MutableMapping[str, torch.Tensor],
     data: Dataset,
     *,
     device: torch.device,
@@ -56,6 +60,10 @@ def train_members(
     with ExitStack() as opened:
         ahead = partial(_ahead, opened, execution.batches_ahead(device), train.steps, device)
         streams = _streams(trainees, teacher, data, ahead, ranks=ranks, device=device, dtype=dtype)
+        fused = execution.fuses(device, ranks.world_size)
+        units = {stream.seed: _units(members, fused) for stream, members in streams}
+        ask = partial(_teacher_pass, teacher, trainees[0].member, teacher_features)
+        answers: Graphed[torch.Tensor | None] = Graphed(off=not fused)
         first_step, seconds = 0, {trainee.member.train_id: 0.0 for trainee in trainees}
         saving: Saving | None = None
         if checkpoints is not None:
@@ -75,19 +83,18 @@ def train_members(
                     continue
                 with shares.of(*(trainee.member.train_id for trainee in active)):
                     batch = stream.batch(step).to(device, dtype)
+                    wanted = any(trainee.member.method.needs_teacher for trainee in active)
                     with watch.teacher_pass(device):
-                        output = _teacher_pass(teacher, batch, active)
+                        output = answers(ask, batch) if wanted else None
                     if output is not None:
                         stream.took(batch, output, step)
-                for trainee in active:
-                    wanted = output if trainee.member.method.needs_teacher else None
-                    with shares.of(trainee.member.train_id), blamed_on(trainee.member):
-                        check = trainee.backward(batch, wanted, teacher_features, step, log=log)
-                    pending.append((trainee, check))
+                for unit in units[stream.seed]:
+                    with shares.of(*(trainee.member.train_id for trainee in unit.active)):
+                        pending += unit.backward(batch, output, teacher_features, step, log=log)
             if not pending:
                 break
             with shares.of(*(trainee.member.train_id for trainee, _ in pending)):
-                _update(pending, step, ranks)
+                _update(pending, [unit for some in units.values() for unit in some], step, ranks)
             shares.settle()
             for train_id, spent in judge([trainee for trainee, _ in pending], step + 1).items():
                 seconds[train_id] += spent
@@ -123,7 +130,7 @@ def _streams(
             return TrajectoryStream(
                 data,
                 process,
-                partial(_answer, teacher),
+                partial(_answer, teacher, train.matmul),
                 seed=seed,
                 batch_size=train.batch_size,
                 ranks=ranks,
@@ -160,22 +167,46 @@ def _seed(trainee: Trainee) -> int:
     return trainee.member.seed
 
 
-def _teacher_pass(teacher: nn.Module | None, batch: Batch, active: Sequence[Trainee]) -> torch.Tensor | None:
-    if teacher is None or not any(trainee.member.method.needs_teacher for trainee in active):
+def _units(trainees: Sequence[Trainee], fused: bool) -> list[Unit]:
+    """The trainees of a stream as what runs at once: stacks of one architecture where packs are fused, else each alone.
+
+    A student with dropout is alone: stacked, it would draw other numbers.
+    """
+    units: list[Unit] = [Alone(trainee) for trainee in trainees if not fused or trainee.has_dropout]
+    stacked: dict[str, list[Trainee]] = {}
+    for trainee in trainees:
+        if fused and not trainee.has_dropout:
+            stacked.setdefault(content_id(trainee.member.student.identity()), []).append(trainee)
+    return [*units, *(Stack(some) for some in stacked.values())]
+
+
+def _teacher_pass(
+    teacher: nn.Module | None, member: Member, features: MutableMapping[str, torch.Tensor], batch: Batch
+) -> torch.Tensor | None:
+    """What the teacher says, and its features, both as wide as the batch."""
+    if teacher is None:
         return None
-    return _answer(teacher, batch.x_t, active[0].member.process.model_time(batch.t), batch.condition)
+    said = _answer(teacher, member.train.matmul, batch.x_t, member.process.model_time(batch.t), batch.condition)
+    for name, feature in features.items():
+        features[name] = feature.to(said.dtype)
+    return said
 
 
 def _answer(
-    teacher: nn.Module, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
+    teacher: nn.Module, matmul: str, x_t: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
     """What the teacher says: (B, C, H, W), or (B, 2C, H, W) with the variance that it learned."""
-    with torch.no_grad():
-        return predict(teacher, x_t, time, condition)
+    with torch.no_grad(), narrowed(matmul, x_t.device):
+        return predict(teacher, x_t, time, condition).to(x_t.dtype)
 
 
-def _update(pending: Sequence[tuple[Trainee, torch.Tensor]], step: int, ranks: Ranks) -> None:
-    """Steps every trainee whose check is finite on all ranks; one transfer from the device for the whole pack."""
+def _update(pending: Sequence[tuple[Trainee, torch.Tensor]], units: Sequence[Unit], step: int, ranks: Ranks) -> None:
+    """Steps every trainee whose check is finite on all ranks, and freezes the others for good; one transfer from the
+    device for the whole pack.
+    """
     checks = ranks.mean(torch.stack([check.to(torch.float64) for _, check in pending]))
     for (trainee, _), finite in zip(pending, checks.isfinite().tolist(), strict=True):
-        trainee.update(step, finite=finite)
+        if not finite:
+            trainee.diverge(step)
+    for unit in units:
+        unit.update(step)

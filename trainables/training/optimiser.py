@@ -1,6 +1,7 @@
 """How a step moves the weights: flat parameters, the optimiser, the learning rate and the EMA's decay."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -35,9 +36,17 @@ def padded(length: int) -> int:
     return -(-length // 16) * 16
 
 
-def make_optimiser(parameters: nn.Parameter, train: TrainSpec) -> torch.optim.Optimizer:
+def make_optimiser(groups: Mapping[TrainSpec, Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
+    """One optimiser, of one kind, of flat parameters by the recipe that they are trained with; in a group it is
+    `train`.
+    """
     kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[train.optimiser]([parameters], lr=train.lr, weight_decay=train.weight_decay, fused=True)
+    kind = kinds[next(iter(groups)).optimiser]
+    recipes = [
+        {"params": parameters, "lr": train.lr, "weight_decay": train.weight_decay, "train": train}
+        for train, parameters in groups.items()
+    ]
+    return kind(recipes, fused=True)
 
 
 def learning_rate(train: TrainSpec, step: int) -> float:

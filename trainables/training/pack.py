@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from storage import set_aside
+from trainables.arithmetic import matrix_products
 from trainables.data import Dataset, DataShape, load_data
 from trainables.evaluation.evaluator import Evaluation, Evaluator
 from trainables.folders import Folders
@@ -206,6 +207,7 @@ def _evaluated(
         peak_memory_mb=peak_memory_mb(device),
         world_size=ranks.world_size,
         device=device_name(device),
+        fused=student.fused,
     )
 
 
@@ -253,19 +255,20 @@ def train_pack(
         judged += time.perf_counter() - started
         return found
 
-    seconds = train_members(
-        trainees,
-        teacher,
-        features,
-        data,
-        device=device,
-        ranks=ranks,
-        progress=progress,
-        checkpoints=checkpoints,
-        watch=watch,
-        judge=timed_judge,
-        execution=execution,
-    )
+    with matrix_products(members[0].train.matmul):
+        seconds = train_members(
+            trainees,
+            teacher,
+            features,
+            data,
+            device=device,
+            ranks=ranks,
+            progress=progress,
+            checkpoints=checkpoints,
+            watch=watch,
+            judge=timed_judge,
+            execution=execution,
+        )
     batch_size = members[0].train.batch_size // ranks.world_size
     num_passes = watch.num_passes if teacher is not None else 0
     speed = PackSpeed(num_passes * batch_size, watch.num_member_steps * batch_size, watch.seconds - judged)
@@ -284,6 +287,7 @@ def trained_student(trainee: Trainee, train_seconds: float, speed: PackSpeed | N
         trainee.diverged_at_step,
         trainee.stopped_at_step,
         speed,
+        trainee.fused,
     )
 
 
@@ -315,7 +319,8 @@ def check_pack(members: Sequence[Member]) -> None:
             member.guide.teacher_id if member.guide else None,
             member.data,
             member.process,
-            *(member.train.steps, member.train.batch_size, member.train.timesteps, member.train.precision),
+            *(member.train.steps, member.train.batch_size, member.train.timesteps),
+            *(member.train.precision, member.train.matmul),
             *(member.train.condition_dropout, member.train.inputs, member.train.pool_batches, member.train.pool_steps),
         )
         for member in members

@@ -3,12 +3,13 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from trainables.arithmetic import narrowed
 from trainables.data import DataShape
 from trainables.data.streams import Batch
 from trainables.families import split_variance
@@ -47,6 +48,7 @@ class Trainee:
         self.member, self.ranks = member, ranks
         self.diverged_at_step: int | None = None
         self.stopped_at_step: int | None = None  # early, at a rung
+        self.fused = False
         self.curve: list[dict[str, float | int]] = []
         self._new_student, self._num_channels = new_student, shape.image[0]
         student = new_student()
@@ -64,8 +66,8 @@ class Trainee:
         self._student_parameters.grad = self._parameters.grad[self._student_part]
         self._ema = self._student_parameters.clone()
         self._module = ranks.wrap(module)
-        self._optimiser: torch.optim.Optimizer | None = make_optimiser(self._parameters, member.train)
-        self._has_dropout = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
+        self._optimiser: torch.optim.Optimizer | None = make_optimiser({member.train: [self._parameters]})
+        self.has_dropout = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
 
     @property
     def active(self) -> bool:
@@ -74,6 +76,38 @@ class Trainee:
     @property
     def device(self) -> torch.device:
         return self._ema.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._ema.dtype
+
+    @property
+    def num_parameters(self) -> int:
+        """Of student and adapters, padded."""
+        return self._parameters.numel()
+
+    @property
+    def num_student(self) -> int:
+        """Of the student, which come first, padded."""
+        return self._ema.numel()
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained: the student with its adapters (AdaptedStudent)."""
+        return self._module
+
+    def move(self, weights: nn.Parameter, ema: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+        """Lives on as a row of a stack, whose optimiser moves it: in a flat parameter like its own, and an EMA."""
+        with torch.no_grad():
+            weights.copy_(self._parameters)
+            ema.copy_(self._ema)
+        self._parameters, self._ema, self._optimiser, self.fused = weights, ema, optimiser, True
+        self._student_parameters = weights.detach()[self._student_part]
+        self._module, self._adapters = nn.Module(), nn.ParameterList()
+
+    def log(self, step: int, names: Sequence[str], values: torch.Tensor) -> None:
+        """A point of the curve: values (n,), float64, averaged over the ranks."""
+        self.curve.append({"step": step, **dict(zip(names, self.ranks.mean(values).tolist(), strict=True))})
 
     def backward(
         self,
@@ -89,6 +123,37 @@ class Trainee:
         teacher_output: (B, C, H, W), or (B, 2C, H, W) with a learned variance.
         """
         output, student_features = self._forward(batch, step)
+        progress = step / self.member.train.steps
+        terms, seen = self.loss(
+            batch, output, student_features, teacher_output, teacher_features, progress=progress, log=log
+        )
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        # The gradients are averaged over ranks, so their norm is the same on all; the loss is local. As in the authors'
+        # code the student's alone are clipped; those of the adapters must be finite, too.
+        self._grad_norm = nn.utils.clip_grad_norm_([self._student_parameters], self.member.train.max_grad_norm)
+        if log:
+            self.log(step, [*seen, "grad_norm"], torch.stack([*seen.values(), self._grad_norm.to(torch.float64)]))
+        assert self._parameters.grad is not None
+        of_adapters: torch.Tensor = self._parameters.grad[self._student_part.stop :].square().sum()
+        check: torch.Tensor = self._grad_norm + of_adapters + terms.loss.detach()
+        return check
+
+    def loss(
+        self,
+        batch: Batch,
+        output: torch.Tensor,
+        student_features: Sequence[torch.Tensor],
+        teacher_output: torch.Tensor | None,
+        teacher_features: Mapping[str, torch.Tensor],
+        *,
+        progress: float | torch.Tensor,
+        log: bool,
+        adapters: Sequence[torch.Tensor] | None = None,
+    ) -> tuple[Terms, dict[str, torch.Tensor]]:
+        """The member's loss of its output (B, C or 2C, H, W), and, to log, what its curve shows of it: float64 scalars.
+
+        progress: the share of the training that is done. adapters: in place of the trainee's own.
+        """
         output, variance = split_variance(output, self._num_channels)
         teacher_variance = None
         if teacher_output is not None:
@@ -102,29 +167,21 @@ class Trainee:
             teacher_output=teacher_output,
             student_features=student_features,
             teacher_features=[teacher_features[name] for name in self._teacher_names],
-            adapters=list(self._adapters),
+            adapters=list(self._adapters) if adapters is None else adapters,
             variational=self._variational(batch, output, variance),
             variational_to_teacher=self._variational(batch, output, variance, towards) if towards else None,
-            progress=step / self.member.train.steps,
+            progress=progress,
             rank_mean=self.ranks.mean,
         )
-        terms.loss.backward()  # type: ignore[no-untyped-call]
-        # The gradients are averaged over ranks, so their norm is the same on all; the loss is local. As in the authors'
-        # code the student's alone are clipped; those of the adapters must be finite, too.
-        self._grad_norm = nn.utils.clip_grad_norm_([self._student_parameters], self.member.train.max_grad_norm)
-        if log:
-            self._log(step, terms, output.detach(), teacher_output)
-        assert self._parameters.grad is not None
-        of_adapters: torch.Tensor = self._parameters.grad[self._student_part.stop :].square().sum()
-        check: torch.Tensor = self._grad_norm + of_adapters + terms.loss.detach()
-        return check
+        return terms, _seen(terms, output.detach(), teacher_output) if log else {}
 
-    def update(self, step: int, *, finite: bool) -> None:
-        """Takes the optimiser's step and moves the EMA, or freezes the member for good."""
-        if not finite:
-            self.diverged_at_step = step
-            self._optimiser = None
-            return
+    def diverge(self, step: int) -> None:
+        """Freezes the member for good: the loss or a gradient of this step was not finite."""
+        self.diverged_at_step = step
+        self._optimiser = None
+
+    def update(self, step: int) -> None:
+        """Takes the optimiser's step and moves the EMA."""
         assert self._optimiser is not None
         self._optimiser.param_groups[0]["lr"] = learning_rate(self.member.train, step)
         self._optimiser.step()
@@ -174,16 +231,22 @@ class Trainee:
         if not self.active:
             self._optimiser = None
         elif self._optimiser is not None:
-            self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": {0: moments}})
+            self._optimiser.state[self._parameters] = {
+                name: value.to(self.device, copy=True) for name, value in moments.items()
+            }
 
     def _forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        time = self.member.process.model_time(batch.t)
-        if not self._has_dropout:
-            return self._module(batch.x_t, time, batch.condition)  # type: ignore[no-any-return]
+        if not self.has_dropout:
+            return self._passed(batch)
         devices = [self._ema.device] if self._ema.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # dropout draws from the default generator
             torch.manual_seed(derived_seed(self.member.seed, "dropout", step, self.ranks.rank))
-            return self._module(batch.x_t, time, batch.condition)  # type: ignore[no-any-return]
+            return self._passed(batch)
+
+    def _passed(self, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        with narrowed(self.member.train.matmul, self.device):
+            output, features = self._module(batch.x_t, self.member.process.model_time(batch.t), batch.condition)
+        return output.to(self._ema.dtype), [feature.to(self._ema.dtype) for feature in features]
 
     def _variational(
         self,
@@ -207,20 +270,19 @@ class Trainee:
             matching=batch.matching if teacher is None else None,
         )
 
-    def _log(self, step: int, terms: Terms, output: torch.Tensor, teacher_output: torch.Tensor | None) -> None:
-        values = {
-            "loss": terms.loss,
-            "loss_diff": terms.loss_diff,
-            "loss_out": terms.loss_out,
-            "loss_feat": terms.loss_feat,
-        }
-        values |= {"gate": terms.gate, "slope_error": terms.slope_error, "intercept_error": terms.intercept_error}
-        values["grad_norm"] = self._grad_norm
-        if teacher_output is not None:
-            values["distance"] = (output - teacher_output).square().mean()
-            if terms.slope_error is None:  # fits the line of LIFT also to a method that does not ask for it
-                fit = lift_place_terms(output, teacher_output, group_size=output[0, 0].numel())
-                values |= {"slope_error": fit.slope_error, "intercept_error": fit.intercept_error}
-        known = {key: value.detach() for key, value in values.items() if value is not None}
-        means = self.ranks.mean(torch.stack([value.to(torch.float64) for value in known.values()]))
-        self.curve.append({"step": step, **dict(zip(known, means.tolist(), strict=True))})
+
+def _seen(terms: Terms, output: torch.Tensor, teacher_output: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """What a curve shows of a loss, float64 scalars."""
+    values = {
+        "loss": terms.loss,
+        "loss_diff": terms.loss_diff,
+        "loss_out": terms.loss_out,
+        "loss_feat": terms.loss_feat,
+    }
+    values |= {"gate": terms.gate, "slope_error": terms.slope_error, "intercept_error": terms.intercept_error}
+    if teacher_output is not None:
+        values["distance"] = (output - teacher_output).square().mean()
+        if terms.slope_error is None:  # fits the line of LIFT also to a method that does not ask for it
+            fit = lift_place_terms(output, teacher_output, group_size=output[0, 0].numel())
+            values |= {"slope_error": fit.slope_error, "intercept_error": fit.intercept_error}
+    return {key: value.detach().to(torch.float64) for key, value in values.items() if value is not None}

@@ -206,7 +206,7 @@ def test_a_step_that_is_not_finite_freezes_the_member() -> None:
     trainee = new_trainee(member("diffusion_only"), {})
     before = weights_digest(trainee.ema_student())
     assert trainee.active
-    trainee.update(4, finite=False)
+    trainee.diverge(4)
     assert (trainee.active, trainee.diverged_at_step) == (False, 4)
     assert weights_digest(trainee.ema_student()) == before
 
