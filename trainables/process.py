@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,7 @@ class Process:
 
     def clean(self, x_t: torch.Tensor, prediction: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The x_0 (B, C, H, W) that a prediction at timesteps t (B,) of a diffusion stands for."""
-        abar = self.alphas_cumprod.to(x_t.device)[t].view(-1, 1, 1, 1)
+        abar = _there(self, "alphas_cumprod", x_t.device)[t].view(-1, 1, 1, 1)
         signal, spread = abar.sqrt().to(x_t.dtype), (1 - abar).sqrt().to(x_t.dtype)
         if self._scheduler.config.prediction_type == "v_prediction":
             return signal * x_t - spread * prediction
@@ -147,7 +147,7 @@ class Process:
 
     def model_time(self, t: torch.Tensor) -> torch.Tensor:
         """What the model is told of timesteps t (B,): themselves, or 1000 sigma for a flow."""
-        return self._sigmas.to(t.device)[t] * self.num_timesteps if self.is_flow else t
+        return _there(self, "_sigmas", t.device)[t] * self.num_timesteps if self.is_flow else t
 
     def save(self, folder: Path) -> None:
         """Writes the scheduler's config, which diffusers' schedulers load."""
@@ -192,6 +192,10 @@ class Process:
         sigmas: torch.Tensor = self._scheduler.timesteps / self._scheduler.config.num_train_timesteps
         return sigmas.flip(0)
 
+    def betas_on(self, device: torch.device) -> torch.Tensor:
+        """`betas` where a model is."""
+        return _there(self, "betas", device)
+
     @property
     def betas(self) -> torch.Tensor:
         """beta_t (T,) of a diffusion, float64."""
@@ -203,6 +207,13 @@ class Process:
     def alphas_cumprod(self) -> torch.Tensor:
         """abar_t (T,) of a diffusion, float64: of 1 - abar_t, diffusers' float32 has three digits where t is small."""
         return (1 - self.betas).cumprod(0)
+
+
+@lru_cache(maxsize=64)
+def _there(process: Process, name: str, device: torch.device) -> torch.Tensor:
+    """A tensor of the process on a device, copied once: while a CUDA graph is captured, nothing can be."""
+    found: torch.Tensor = getattr(process, name).to(device)
+    return found
 
 
 PIXEL = Process()

@@ -1,5 +1,6 @@
 """Work on a GPU that is launched as one: a CUDA graph of what a function does with a batch, replayed for others."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
@@ -19,7 +20,8 @@ class Graphed(Generic[Result]):
 
     The graph is captured at the first call, and again where the shapes change or after `forget`. The function must
     work on the device alone and read nothing but the batch and tensors that stay where they are. What it returns is
-    overwritten by the next call. (It is not kept: a cycle with its owner would hold the memory of a GPU.)
+    overwritten by the next call. What cannot be captured runs as it is, with a warning. (The function is not kept: a
+    cycle with its owner would hold the memory of a GPU.)
     """
 
     def __init__(self, *, off: bool = False) -> None:
@@ -33,7 +35,8 @@ class Graphed(Generic[Result]):
             return function(batch)
         if self._graph is None or self._static is None or _shapes(self._static) != _shapes(batch):
             self._capture(function, batch)
-        assert self._static is not None
+        if self._graph is None or self._static is None:  # it could not be
+            return function(batch)
         for name, tensor in _tensors(self._static).items():
             tensor.copy_(_tensors(batch)[name])
         self._graph.replay()
@@ -52,9 +55,16 @@ class Graphed(Generic[Result]):
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: another one draws batches, and takes pinned memory for them.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._result = function(self._static)
+        try:
+            # Of this thread alone: another one draws batches, and takes pinned memory for them.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._result = function(self._static)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # a model that waits for the device on its way
+            warnings.warn(f"it runs without a CUDA graph, which cannot be captured: {error}", stacklevel=2)
+            self._off = True
+            return
         self._graph = graph
 
 

@@ -25,7 +25,7 @@ class _Posterior:
 
     @classmethod
     def at(cls, process: Process, t: torch.Tensor, dtype: torch.dtype) -> "_Posterior":
-        beta = process.betas.to(t.device)
+        beta = process.betas_on(t.device)
         abar = (1 - beta).cumprod(0)
         before = torch.cat([abar.new_ones(1), abar[:-1]])
         variance = (1 - before) / (1 - abar) * beta

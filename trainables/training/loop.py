@@ -170,13 +170,15 @@ def _seed(trainee: Trainee) -> int:
 def _units(trainees: Sequence[Trainee], fused: bool) -> list[Unit]:
     """The trainees of a stream as what runs at once: stacks of one architecture where packs are fused, else each alone.
 
-    A student with dropout is alone: stacked, it would draw other numbers.
+    A student with dropout is alone, which would draw other numbers, and so is one whose model or loss is a user's code.
     """
-    units: list[Unit] = [Alone(trainee) for trainee in trainees if not fused or trainee.has_dropout]
+    units: list[Unit] = []
     stacked: dict[str, list[Trainee]] = {}
     for trainee in trainees:
-        if fused and not trainee.has_dropout:
+        if fused and trainee.can_be_stacked:
             stacked.setdefault(content_id(trainee.member.student.identity()), []).append(trainee)
+        else:
+            units.append(Alone(trainee))
     return [*units, *(Stack(some) for some in stacked.values())]
 
 

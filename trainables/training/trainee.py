@@ -78,6 +78,11 @@ class Trainee:
         return self._ema.device
 
     @property
+    def can_be_stacked(self) -> bool:
+        """Whether nothing is known against its training as a row of a stack."""
+        return not (self.has_dropout or self.member.method.code or getattr(self.member.student, "code", None))
+
+    @property
     def dtype(self) -> torch.dtype:
         return self._ema.dtype
 
