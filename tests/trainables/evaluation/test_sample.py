@@ -1,6 +1,7 @@
 """Images are addressed by (noise seed, index): nothing else may change a byte of them."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from trainables.evaluation.sample import (
     sample_batches,
     sample_images,
 )
+from trainables.families import predict
 from trainables.models import build_model
 from trainables.process import PIXEL
 from trainables.seeds import derived_generator
@@ -175,7 +177,7 @@ def test_guidance_of_the_first_three_channels_leaves_the_others_to_the_condition
     x_t, condition = data.x_0(torch.arange(2)), data.condition(torch.arange(2))
 
     def said(guidance: float, channels: str) -> tuple[torch.Tensor, ...]:
-        guided = _Guided(model, condition, data.null, guidance, channels, 64)
+        guided = _Guided(partial(predict, model), condition, data.null, guidance, channels, 64, 1, torch.float32)
         with torch.no_grad():
             prediction, variance = guided(x_t, torch.tensor(500))
         assert variance is not None
