@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from study.benchmarks.gpu.celeba_pack import CELEBA
 from study.benchmarks.measuring import Options, Result, take_turns
-from study.benchmarks.pack_on_gpu import CELEBA
 from trainables.arithmetic import FLOAT32, matrix_products
 from trainables.data import load_data
 from trainables.data.dataset import to_uint8

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from study.benchmarks import pack_on_gpu
+from study.benchmarks.gpu import celeba_pack
 from study.benchmarks.measuring import Options, Result, take_turns
 from trainables.data import Dataset
 from trainables.data.digits import Digits
@@ -27,10 +27,10 @@ def run(options: Options) -> Result:
     """`speedup`: member-steps/s of one pack over those of packs of one member, in one process.
 
     On the CPU the default study with its own budget: pack_speedup is over all of its teachers. pack_flatness:
-    member-steps/s of 96 members in one pack over those of 12. On a GPU: study/benchmarks/pack_on_gpu.py.
+    member-steps/s of 96 members in one pack over those of 12. On a GPU: study/benchmarks/gpu/celeba_pack.py.
     """
     if options.device.type == "cuda":
-        return pack_on_gpu.run(options)
+        return celeba_pack.run(options)
     packs = default_packs()
     data = Digits().load()
     rows = [_training(pack, data, options) for pack in packs]
