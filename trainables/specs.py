@@ -133,12 +133,14 @@ class TrainSpec:
 class Pretrained:
     """A model that is there already.
 
-    A diffusers directory, known by the sha256 of its config and weights; or a repository of the Hugging Face hub, known
-    by its name and revision, which is fetched when the teacher is made.
+    A diffusers directory, or one that comes with the package (trainables/models/shipped.py), known by the sha256 of its
+    config and weights; or a repository of the Hugging Face hub, known by its name and revision, which is fetched when
+    the teacher is made.
     """
 
     digest: str  # or org/name@revision/subfolder
     folder: str | None = None
+    shipped: str | None = None  # the name of its folder in the package, wherever that lies on a node
     hub: str | None = None
     revision: str | None = None
     subfolder: str | None = None

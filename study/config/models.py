@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trainables.models.build import architecture
 from trainables.models.conditions import require_conditions
 from trainables.models.pretrained import find_pretrained
 from trainables.models.scheduler_config import require_trained_like
+from trainables.models.shipped import shipped_teacher
 from trainables.process import Process
 from trainables.pruning import check_teacher_of, full_settings
 from trainables.specs import ModelSpec, Pretrained, PrunedSpec, StudentSpec, TeacherSpec, TrainSpec
@@ -36,9 +38,9 @@ _ENTRIES = "models with name, model_class and config (and hub), with name and fo
 
 
 def make_teacher_specs(entry: Any, raw: Raw, data: DataSpec, process: Process) -> list[TeacherSpec]:
-    """A teachers entry, once for each of teacher_seeds; one that is there already is one, whatever the seeds."""
+    """A teachers entry, once for each of teacher_seeds; one whose seed nobody knows is one, whatever the seeds."""
     specs = [make_teacher_spec(entry, raw, data, process, seed=seed) for seed in teacher_seeds(raw)]
-    return specs if specs[0].pretrained is None else specs[:1]
+    return specs if specs[0].seed is not None else specs[:1]
 
 
 def teacher_seeds(raw: Raw) -> list[int]:
@@ -66,6 +68,8 @@ def make_teacher_spec(
             raise ValueError(f"teachers must be among {', '.join(names)}, or {_ENTRIES}, but got {entry!r}")
         key, settings = f"teacher.{entry}", option_config("teacher", entry)
     train = _train(key, settings, raw)
+    if "shipped" in settings:
+        return _shipped(key, settings, train, data, process, seed=seed)
     if "folder" in settings:
         return _of_folder(key, settings, train, data, process)
     model: StudentSpec
@@ -129,6 +133,20 @@ def _of_folder(key: str, settings: Raw, train: TrainSpec, data: DataSpec, proces
     require_trained_like(name, found.process, process)
     model, pretrained = found.model, found.pretrained
     return TeacherSpec(model=model, train=train, data=data, seed=None, process=process, pretrained=pretrained)
+
+
+def _shipped(key: str, settings: Raw, train: TrainSpec, data: DataSpec, process: Process, *, seed: int) -> TeacherSpec:
+    """A teacher that comes with the package, trained with that seed."""
+    check_keys(key, settings, ["name", "shipped"])
+    folder = shipped_teacher(settings["shipped"], seed)
+    if data_shape(data).image != (1, 8, 8):
+        raise ValueError(
+            f"teachers must fit the data but {settings['shipped']} comes with the package for data=digits: "
+            "give models of your own, or some to be trained, e.g. teachers=[unet_16,unet_64]"
+        )
+    found = _of_folder(key, {"name": settings.get("name"), "folder": str(folder)}, train, data, process)
+    assert found.pretrained is not None
+    return replace(found, seed=seed, pretrained=Pretrained(digest=found.pretrained.digest, shipped=folder.name))
 
 
 def _of_hub(key: str, settings: Raw) -> Pretrained:

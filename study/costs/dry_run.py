@@ -15,6 +15,7 @@ from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.planning.power import describe_power
 from trainables.models import Size
 from trainables.models.teachers import find_teacher
+from trainables.specs import TeacherSpec
 
 _HOURS_OF_A_CPU = 24.0  # a study that takes longer is not for one, so that GPUs are spoken of
 
@@ -38,7 +39,7 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     for spec in plan_teachers(config):
         size = counts.teachers[spec.teacher_id]
         gap = f"{size.params / counts.student.params:.3g} times the student"
-        state = "there" if spec not in missing else "to be fetched" if spec.pretrained else "to be trained"
+        state = _to_be(spec) if spec in missing else "there"
         yield f"teacher {spec.name}: {_describe(size)}, {gap}, {state}"
     yield f"memory of a worker: about {describe_bytes(memory_bytes(config, counts, packs))}"
     hours = costs.device_seconds(packs, missing) / 3600
@@ -48,6 +49,12 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     yield from describe_fetched(missing)
     yield f"{estimate_disk(config, missing, packs, 1, counts)}"
     yield describe_power(config, planned)
+
+
+def _to_be(spec: TeacherSpec) -> str:
+    if spec.pretrained is None:
+        return "to be trained"
+    return "to be fetched" if spec.pretrained.hub else "to be copied"
 
 
 def _describe(size: Size) -> str:

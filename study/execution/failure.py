@@ -109,6 +109,9 @@ def _teacher(spec: TeacherSpec) -> Any:
         own = {"variant": spec.pretrained.variant} if spec.pretrained.variant else {}
         return {"name": spec.name, "folder": spec.pretrained.folder, **own}
     known = option_config("teacher", model.name) if model.name in option_names("teacher") else {}
+    if spec.pretrained is not None and spec.pretrained.shipped is not None:
+        shipped = spec.pretrained.shipped.rpartition("-seed")[0]
+        return spec.name if known.get("shipped") == shipped else {"name": spec.name, "shipped": shipped}
     if isinstance(model, PrunedSpec):
         if known.get("pruning", {}).items() <= model.pruning.items() and known.get("teacher") == model.teacher.name:
             return model.name

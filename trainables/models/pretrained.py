@@ -18,6 +18,7 @@ from trainables.models.build import build_model, known_class, load_model
 from trainables.models.conditions import require_conditions
 from trainables.models.hub import cached_repository, fetch_configs, fetch_repository
 from trainables.models.scheduler_config import find_process, require_trained_like
+from trainables.models.shipped import SHIPPED
 from trainables.models.sizes import count
 from trainables.process import Process
 from trainables.specs import ModelSpec, Pretrained, TeacherSpec
@@ -100,6 +101,8 @@ def fetch(spec: TeacherSpec) -> Path:
     """
     pretrained = spec.pretrained
     assert pretrained is not None
+    if pretrained.shipped is not None:
+        return SHIPPED / pretrained.shipped
     if pretrained.folder is not None:
         return Path(pretrained.folder)
     try:

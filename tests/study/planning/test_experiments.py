@@ -26,7 +26,7 @@ EXPERIMENTS = (
     *("lsun_bedroom", "sd21_bksdm", "imagenet_dit_table7", "sd3_flow"),
 )
 CELEBA = EXPERIMENTS[:4]
-OWN = ("mnist_pair",)  # not the paper's
+OWN = ("mnist_pair", "digits_reference", "digits_search")  # not the paper's
 # Millions of parameters, as the paper and the models' own publications print them.
 PARAMS = {
     "celeba_79m": 78.700803,
