@@ -67,7 +67,7 @@ def test_a_study_learns_from_each_of_the_trainings_by_their_seeds() -> None:
         (["teacher_seeds=[2]"], "teacher_seeds must be among 0, 1 for the shipped teacher digits_250k but got 2"),
         (
             ["data=generated", "data.size=16"],
-            "teachers must fit the data but digits_250k comes with the package for data=",
+            "teachers must fit the data but digits_250k comes with the package for",
         ),
         (["teachers=[{name:mine,shipped:digits_1k}]"], "must be one of digits_1360k, digits_250k, digits_360k but got"),
     ],
