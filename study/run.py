@@ -49,7 +49,9 @@ def run_study(cfg: DictConfig, command: str) -> int:
     config = study_config(cfg)
     planned = plan_members(config) if config.tuning is None else []
     if cfg.dry_run:
-        print(f"{_describe_plan(config, planned, finished_run_ids(config.study_dir))}\n{describe(config)}")
+        print(
+            f"{_describe_plan(config, planned, finished_run_ids(config.study_dir))}\n{describe(config, _slots_here(config))}"
+        )
         if isinstance(config.data, Planned):
             print(config.data)
         return 0
@@ -76,6 +78,14 @@ def run_study(cfg: DictConfig, command: str) -> int:
     print(report.text)
     print(f"report: {report.index}")
     return 0
+
+
+def _slots_here(config: StudyConfig) -> int | None:
+    """Packs at once on this machine; None where the study runs elsewhere, or this machine is too small for it."""
+    try:
+        return local_slots(config.cluster)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from trainables.families import find_family
 from trainables.models import count
 from trainables.models.build import architecture
 from trainables.models.conditions import require_conditions
+from trainables.models.narrow import narrower
 from trainables.models.pretrained import find_pretrained
 from trainables.models.scheduler_config import require_trained_like
 from trainables.models.shipped import shipped_teacher
@@ -34,6 +35,7 @@ from trainables.specs import ModelSpec, Pretrained, PrunedSpec, StudentSpec, Tea
 
 _SIZES = {"layers_per_block": (1, 64), "block_out_channels": (1, 10**5), "norm_num_groups": (1, 10**5)}
 _HUB = ("hub", "revision", "subfolder", "variant")
+_OF_RATIO = ("ratio", "teacher")
 _ENTRIES = "models with name, model_class and config (and hub), with name and folder, or with name, teacher and pruning"
 
 
@@ -61,6 +63,7 @@ def make_teacher_spec(
     raw: the config, for teacher_train. cut_by: names of the teachers that are cut from this one. Raises ValueError
     naming what is wrong.
     """
+    entry = _by_name(entry, raw)
     key, settings = "teachers", entry
     if not isinstance(entry, Mapping):
         names = option_names("teacher")
@@ -81,6 +84,13 @@ def make_teacher_spec(
     pretrained = _of_hub(key, settings) if "hub" in settings else None
     own_seed = None if pretrained else seed
     return TeacherSpec(model=model, train=train, data=data, seed=own_seed, process=process, pretrained=pretrained)
+
+
+def _by_name(entry: Any, raw: Raw) -> Any:
+    """The mapping among `teachers` that has the name, if there is one."""
+    listed = raw.get("teachers")
+    named = [one for one in listed if isinstance(one, Mapping) and one.get("name") == entry] if listed else []
+    return named[0] if named else entry
 
 
 def _train(key: str, settings: Raw, raw: Raw) -> TrainSpec:
@@ -158,13 +168,20 @@ def _of_hub(key: str, settings: Raw) -> Pretrained:
 
 
 def make_student_spec(raw: Raw, data: DataSpec, process: Process) -> StudentSpec:
-    """The student group: a model of its own, or {name, teacher, teacher_seed, pruning}: one that is cut from a teacher.
+    """The student group: a model of its own, {ratio, teacher}: a narrower one of the teacher's family (of the first of
+    `teachers`, where it names none), or {name, teacher, teacher_seed, pruning}: one that is cut from a teacher.
 
     teacher_seed: of the training of the teacher that it is cut from; null: the first of teacher_seeds.
     """
     settings = mapping(raw, "student")
+    if settings.get("ratio") is not None:
+        require_number("student.ratio", settings["ratio"], above=0, below=1)
+        wanted = settings.get("teacher") or items(raw, "teachers")[0]
+        teacher = make_teacher_spec(wanted, raw, data, process, seed=teacher_seeds(raw)[0])
+        return narrower(teacher.model, settings["ratio"], data_shape(data), key="student.ratio")
     if "pruning" not in settings:
-        return make_model_spec("student", settings, data_shape(data))
+        own = {key: value for key, value in settings.items() if key not in _OF_RATIO}
+        return make_model_spec("student", own, data_shape(data))
     seed = settings.get("teacher_seed")
     if seed is None:
         seed = teacher_seeds(raw)[0]

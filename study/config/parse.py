@@ -17,11 +17,13 @@ from study.config.data import make_study_data, missing_data, without
 from study.config.methods import make_study_method, own_methods
 from study.config.models import make_student_spec, make_teacher_spec, make_teacher_specs, teacher_seeds
 from study.config.options import option_config
+from study.config.own_folders import completed
 from study.config.study import ClusterConfig, StudyConfig
 from study.config.tuning import KEYS, TuningConfig, make_tuning
 from study.loggers.table import LOGGERS, require_loggers, require_place
 from trainables.checks import Raw, check_keys, items, make, mapping, require_choice, require_keys, require_text
-from trainables.data import Dataset, DataShape, data_shape, load_data
+from trainables.data import DataShape, DataSpec, data_shape, load_data
+from trainables.data.planned import Planned
 from trainables.evaluation.extractors import IMAGE_SIDES
 from trainables.evaluation.study_extractor import check_extractor
 from trainables.losses.methods import Method
@@ -41,7 +43,7 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     Raises ValueError naming the key, the value and what is allowed.
     """
     missing = missing_data(cfg)
-    raw = plain(without(cfg, missing))
+    raw = completed(plain(without(cfg, missing)))
     check_keys("the config", raw, list(option_config(".", "config"))[1:] + _GROUPS)
     data = make_study_data(raw, missing)
     shape = data_shape(data)
@@ -85,19 +87,28 @@ def study_config(cfg: DictConfig) -> StudyConfig:
         loggers=_loggers(raw["loggers"]),
     )
     require_place(config.loggers, config.study_dir)
+    _require_readable(_measured(data, shape, str(mapping(raw, "data").get("source"))), evaluation)
     if not raw["dry_run"]:  # refused now, not after the first pack
-        _require_readable(load_data(data), evaluation)
         check_extractor(evaluation, data)
     return config
 
 
-def _require_readable(data: Dataset, evaluation: EvaluationSpec) -> None:
-    images = data if data.decoder is None else data.references
+def _measured(data: DataSpec, shape: DataShape, source: str) -> DataShape | None:
+    """Of the images that are measured, where they are known: latents are decoded."""
+    if isinstance(data, Planned):
+        return None if source == "latents" else shape
+    images = load_data(data)
+    if images.decoder is None:
+        return shape
+    return None if images.references is None else images.references.shape
+
+
+def _require_readable(measured: DataShape | None, evaluation: EvaluationSpec) -> None:
     side = IMAGE_SIDES.get(evaluation.feature_extractor)
-    if images is None or side is None:
+    if measured is None or side is None:
         return
     size = evaluation.image_size
-    height, width = (size, size) if size is not None else images.shape.image[1:]
+    height, width = (size, size) if size is not None else measured.image[1:]
     if (height, width) != (side, side):
         raise ValueError(
             f"evaluation.feature_extractor={evaluation.feature_extractor} reads images of {side}x{side}, but those that"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from study.config.study import StudyConfig
 from study.costs.disk import describe_bytes, estimate_disk
 from study.costs.memory import memory_bytes
-from study.costs.model import find_costs
+from study.costs.model import describe_seconds, find_costs
 from study.costs.preflight import describe_fetched, describe_gpus
 from study.directory.layout import folders
 from study.planning.arms import planned_packs
@@ -20,14 +20,16 @@ from trainables.specs import TeacherSpec
 _HOURS_OF_A_CPU = 24.0  # a study that takes longer is not for one, so that GPUs are spoken of
 
 
-def describe(config: StudyConfig) -> str:
+def describe(config: StudyConfig, num_slots: int | None = None) -> str:
     """Members, packs, models, device memory, device hours, kinds of GPU, what is fetched, disk and design power, a line
     each.
+
+    num_slots: packs at once on this machine, for the time that it takes here; None: it does not run here.
     """
-    return "\n".join(_lines(config))
+    return "\n".join(_lines(config, num_slots))
 
 
-def _lines(config: StudyConfig) -> Iterator[str]:
+def _lines(config: StudyConfig, num_slots: int | None) -> Iterator[str]:
     found, costs = folders(config.study_dir), find_costs(config)
     counts, throughput = costs.counts, costs.throughput
     planned = plan_members(config) if config.tuning is None else []
@@ -44,6 +46,9 @@ def _lines(config: StudyConfig) -> Iterator[str]:
     yield f"memory of a worker: about {describe_bytes(memory_bytes(config, counts, packs))}"
     hours = costs.device_seconds(packs, missing) / 3600
     yield f"about {hours:.3g} device-hours at {throughput.macs_per_second:.3g} MACs/s a worker ({throughput.source})"
+    if num_slots is not None and hours <= _HOURS_OF_A_CPU:
+        here = describe_seconds(costs.total_seconds(packs, missing, num_slots))
+        yield f"about {here} on this machine, {num_slots} packs at once"
     if config.cluster.gpus_per_worker or hours > _HOURS_OF_A_CPU:
         yield from describe_gpus(costs, packs, missing)
     yield from describe_fetched(missing)

@@ -16,7 +16,7 @@ from diffusers import DiTTransformer2DModel
 from torch import nn
 
 from trainables.data.dataset import CLASSES, DataShape
-from trainables.families.family import Family
+from trainables.families.family import Family, fewer_heads
 
 
 def _config(shape: DataShape) -> dict[str, Any]:
@@ -67,6 +67,7 @@ FAMILY = Family(
     cut_by=("depth_pruning",),
     needs=(CLASSES,),
     is_sized=True,
+    narrow=fewer_heads,
     prepare=_prepare,
     plain=_plain,
 )

@@ -34,6 +34,27 @@ def pair_evenly(student: list[str], teacher: list[str]) -> list[tuple[str, str]]
     return [(name, teacher[round((index + 1) * step) - 1]) for index, name in enumerate(student)]
 
 
+def fewer_channels(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Of a U-Net: channels that groups and heads divide."""
+    wanted = [max(1.0, channels * factor) for channels in config["block_out_channels"]]
+    unit = 1
+    while 2 * unit <= min(*wanted, config["norm_num_groups"] or 32):
+        unit *= 2
+    found: dict[str, Any] = {"block_out_channels": [unit * max(1, round(one / unit)) for one in wanted]}
+    found["norm_num_groups"] = unit
+    if isinstance(heads := config.get("attention_head_dim"), int):
+        found["attention_head_dim"] = min(heads, unit)
+    return found
+
+
+def fewer_heads(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Of a transformer: whole heads, and below one head a narrower one, in steps of 4 (position embeddings)."""
+    heads, width = config["num_attention_heads"], config["attention_head_dim"]
+    if heads * factor >= 1:
+        return {"num_attention_heads": round(heads * factor)}
+    return {"num_attention_heads": 1, "attention_head_dim": max(4, 4 * round(width * heads * factor / 4))}
+
+
 def _none(_model: nn.Module) -> list[str]:
     return []
 
@@ -53,6 +74,7 @@ class Family:
     pipeline, component: diffusers' pipeline that samples from such a model, and what it calls the model.
     needs: what it is conditioned on, by the keywords of trainables/data/dataset.py.
     is_sized: whether its weights are for images of its config's sample_size alone.
+    narrow: the config of a model, a factor of its width -> the keys that change; None: they are not made narrower.
     prepare: changes a model after it was built (fresh) or loaded. plain: the model as diffusers can save it.
     """
 
@@ -69,5 +91,6 @@ class Family:
     cut_by: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     is_sized: bool = False
+    narrow: Callable[[Mapping[str, Any], float], Mapping[str, Any]] | None = None
     prepare: Callable[[Any, bool], None] = _nothing
     plain: Callable[[Any], Any] = _itself

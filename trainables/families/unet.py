@@ -12,7 +12,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from trainables.data.dataset import DataShape
-from trainables.families.family import Family
+from trainables.families.family import Family, fewer_channels
 
 _SUB_BLOCKS = (ResnetBlock2D, Attention, Downsample2D, Upsample2D)
 
@@ -74,4 +74,5 @@ FAMILY = Family(
     blocks=block_names,
     pair=pair_blocks,
     cut_by=("diff_pruning",),
+    narrow=fewer_channels,
 )
