@@ -49,9 +49,8 @@ def run_study(cfg: DictConfig, command: str) -> int:
     config = study_config(cfg)
     planned = plan_members(config) if config.tuning is None else []
     if cfg.dry_run:
-        print(
-            f"{_describe_plan(config, planned, finished_run_ids(config.study_dir))}\n{describe(config, _slots_here(config))}"
-        )
+        print(_describe_plan(config, planned, finished_run_ids(config.study_dir)))
+        print(describe(config, _slots_here(config)))
         if isinstance(config.data, Planned):
             print(config.data)
         return 0

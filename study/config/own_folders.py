@@ -25,7 +25,12 @@ def completed(raw: Raw) -> dict[str, Any]:
     data = raw.get("data")
     if not isinstance(data, Mapping):
         return dict(raw)
-    data = _named(data, "path")
+    data = _absolute(_named(data, "path"), "path")
+    evaluation = raw.get("evaluation")
+    if isinstance(evaluation, Mapping):
+        for key in ("reference", "extractor_weights"):
+            evaluation = _absolute(evaluation, key)
+        raw = {**raw, "evaluation": evaluation}
     if "size" in data and data["size"] is None and data.get("shape") is None:
         data = {**data, "size": _size(raw.get("teachers"))}
     return {**raw, "data": data}
@@ -37,6 +42,14 @@ def _named(entry: Any, key: str) -> Any:
         return entry
     name = re.sub(r"[^A-Za-z0-9_.=-]+", "_", Path(entry[key]).absolute().name).lstrip("_.=-")[:64]
     return {**entry, "name": name}
+
+
+def _absolute(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """With the whole path of what is there under the key: workers have another working directory."""
+    path = settings.get(key)
+    if not isinstance(path, str) or not path or not Path(path).exists():
+        return settings
+    return {**settings, key: str(Path(path).absolute())}
 
 
 def _size(teachers: Any) -> int:

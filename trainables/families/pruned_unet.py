@@ -42,7 +42,7 @@ class PrunedUNet2DModel(UNet2DModel):  # type: ignore[misc]
         return set(UNet2DModel._get_init_keys(UNet2DModel)) | {"widths"}
 
 
-FAMILY = replace(unet.FAMILY, model_class=PrunedUNet2DModel)
+FAMILY = replace(unet.FAMILY, model_class=PrunedUNet2DModel, narrow=None)
 
 
 def unpruned_config(model: UNet2DModel) -> dict[str, Any]:
