@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from smallest_model import SMALLEST
 
 import study
@@ -108,7 +109,10 @@ def test_weights_are_not_loaded_from_a_pickle_even_where_it_is_honest(tmp_path: 
     assert list(tmp_path.glob("*.bin"))
     with pytest.raises(ValueError, match="does not hold a diffusers model with safetensors weights"):
         load_model(tmp_path)
-    with pytest.raises(ValueError, match="has no safetensors weights, and others are not loaded"):
+    (honest,) = tmp_path.glob("*.bin")
+    assert find_pretrained("mine", tmp_path, None, shape).pretrained.folder == str(tmp_path)  # tensors by name
+    torch.save({"weight": Path("not a tensor")}, honest)
+    with pytest.raises(ValueError, match="was not loaded, it must hold tensors alone"):
         find_pretrained("mine", tmp_path, None, shape)
 
 

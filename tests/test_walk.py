@@ -12,7 +12,17 @@ import pyarrow.dataset as ds
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("study", "trainables", "search_spaces", "analysis", "storage", "pyproject.toml", "README.md", "LICENSE")
+PARTS = (
+    "study",
+    "trainables",
+    "search_spaces",
+    "analysis",
+    "storage",
+    "kd_study.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 
 def run(*command: object, cwd: Path, **settings: object) -> str:

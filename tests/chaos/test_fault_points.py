@@ -60,6 +60,8 @@ def test_a_file(tmp_path: Path) -> None:
 class Trainee:
     """What a checkpoint needs of a trainee, with two tensors and a curve that follow from the steps taken."""
 
+    fused = False
+
     def __init__(self, steps: int = 0) -> None:
         train = SimpleNamespace(steps=100)
         self.member = SimpleNamespace(train_id="t" * 16, run_id="r" * 16, train=train)

@@ -14,7 +14,7 @@ from torch import nn
 
 from trainables.data import DataShape, data_shape
 from trainables.families import FAMILIES, Family, find_family
-from trainables.models.build import build_model, known_class, load_model
+from trainables.models.build import build_model, component_folder, known_class, load_model
 from trainables.models.conditions import require_conditions
 from trainables.models.hub import cached_repository, fetch_configs, fetch_repository
 from trainables.models.scheduler_config import find_process, require_trained_like
@@ -102,7 +102,7 @@ def fetch(spec: TeacherSpec) -> Path:
     pretrained = spec.pretrained
     assert pretrained is not None
     if pretrained.shipped is not None:
-        return SHIPPED / pretrained.shipped
+        return component_folder(SHIPPED / pretrained.shipped)
     if pretrained.folder is not None:
         return Path(pretrained.folder)
     try:

@@ -24,7 +24,7 @@ OPTIONS = Options(torch.device("cpu"), repeats=3)
     ("arguments", "named"),
     [
         (["los"], "benchmark must be one of loss, step, pack"),
-        (["loss", "device=tpu"], "device must be cpu or cuda but got 'tpu'"),
+        (["loss", "device=tpu"], "device must be one of cpu, cuda but got 'tpu'"),
         (["loss", "repeats=0"], "repeats must be a whole number of 1 or more but got '0'"),
         (["loss", "speed=9"], "speed is not a key of the benchmarks; allowed: device, repeats, out"),
     ],

@@ -21,6 +21,7 @@ def keep_state(study_dir: Path, pack_id: str, *run_ids: str) -> Path:
         SimpleNamespace(
             member=SimpleNamespace(train_id=run_id, run_id=run_id, train=SimpleNamespace(steps=9)),
             device=torch.device("cpu"),
+            fused=False,
             tensors=lambda: {"parameters": torch.zeros(3)},
             marks=lambda: {"curve": []},
         )

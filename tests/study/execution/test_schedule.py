@@ -30,6 +30,9 @@ class KnownCosts:
     def teacher_seconds(self, spec: TeacherSpec) -> float:
         return self.teachers[spec.name]
 
+    def total_seconds(self, *_: object) -> float:
+        return 100.0
+
 
 @pytest.fixture(scope="module")
 def config() -> StudyConfig:

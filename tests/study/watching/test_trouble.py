@@ -60,6 +60,6 @@ def test_looks_at_the_cluster_that_fail_are_said_after_three_in_a_row(tmp_path: 
 
 def test_the_terminal_says_it_above_the_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     count = StudyCount(tmp_path, since=NOW)
-    with bar(count, lambda _: (0, ""), total=1, unit="step"):
+    with bar(count, lambda _: (0, ""), total=1):
         write(tmp_path, "worker_lost", cause="its node is gone", without_progress=1)
     assert "12:00:01 a worker was lost, its work goes on: its node is gone\n" in capsys.readouterr().err

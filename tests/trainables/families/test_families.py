@@ -1,6 +1,7 @@
 """Every family: built from the shape of the data, called under its conditions, saved, loaded, trained and sampled."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,8 @@ def test_guidance_leads_away_from_the_null_condition() -> None:
 
     model = Labels(**DIT.config, in_channels=4, out_channels=8, num_embeds_ada_norm=3, sample_size=8)
     name = "class_labels"
-    guided = _Guided(model, {name: torch.tensor([1, 2])}, {name: torch.tensor(3)}, 4.0, "all", 2)
+    answer, labels = partial(predict, model), {name: torch.tensor([1, 2])}
+    guided = _Guided(answer, labels, {name: torch.tensor(3)}, 4.0, "all", 2, 1, torch.float32)
     prediction, variance = guided(torch.zeros(2, 4, 8, 8), torch.tensor(7))
     assert prediction[:, 0, 0, 0].tolist() == [3 + 4 * (1 - 3), 3 + 4 * (2 - 3)]
     assert variance[:, 0, 0, 0].tolist() == [1.0, 2.0]

@@ -126,7 +126,7 @@ def test_dropout_draws_the_same_in_both_passes() -> None:
         {},
         SHAPE,
         0,
-        Execution(gradient_accumulation=2),
+        execution=Execution(gradient_accumulation=2),
     )
     module.train()
     x_t = torch.randn(4, *SHAPE.image, dtype=torch.float64)

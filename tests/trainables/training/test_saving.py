@@ -98,6 +98,7 @@ def trainee(tensor: torch.Tensor) -> Any:
     return SimpleNamespace(
         member=SimpleNamespace(train_id="t" * 16, run_id="r" * 16),
         device=CPU,
+        fused=False,
         tensors=lambda: {"parameters": tensor},
         marks=lambda: {"curve": []},
     )
