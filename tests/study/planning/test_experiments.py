@@ -82,7 +82,6 @@ def test_mnist_pair_is_what_its_file_says() -> None:
     config = config_of("mnist_pair")
     shape = data_shape(config.data)
     assert shape.image == (1, 32, 32)
-    assert config.process.config["clip_sample"] is True
     student, *teachers = (count(spec, shape).params for spec in (config.student, *(t.model for t in config.teachers)))
     assert (student, teachers) == (24_321, [263_025, 2_302_641])
     assert len(plan_members(config)) == 10 * (1 + 2 * 2)
