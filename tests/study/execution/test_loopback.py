@@ -28,8 +28,9 @@ def listening(pids):
             if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
                 yield words[1].partition(":")[0]
 
-with connected(ClusterConfig("local", 1, 1.0, 0.0, "127.0.0.1")):
-    ray.get(ray.remote(int).remote())
+config = ClusterConfig(address="local", num_workers=1, cpus_per_worker=1, gpus_per_worker=0, dashboard_host="127.0.0.1")
+with connected(config):
+    ray.get(ray.remote(lambda: 1).remote())
     print(json.dumps(sorted(listening([os.getpid(), *processes()]))))
 """
 
