@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from study.execution.watchdog import ClusterDiedError, watched
+from study.execution.watchdog import ClusterDiedError, said_last, watched
 
 
 @pytest.fixture
@@ -45,11 +45,13 @@ def test_what_ray_says_of_its_own_death_is_not_passed_on(raylet: subprocess.Pope
 
 
 def test_an_end_that_is_meant_is_no_death(raylet: subprocess.Popen[bytes]) -> None:
-    with watched({"raylet": raylet}, lambda: None) as expect_end:
+    said: list[str] = []
+    with said_last(said.append), watched({"raylet": raylet}, lambda: said.append("killed")) as expect_end:
         expect_end()
         raylet.kill()
         raylet.wait()
         time.sleep(1.2)
+    assert said == []
 
 
 def test_errors_of_the_block_stay_what_they_are(raylet: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from trainables.evaluation.extractors.two_layers import TwoLayers
 
 NAME = "own-v1"
 NUM_FEATURES = 64
@@ -51,7 +52,7 @@ class OwnNetwork(nn.Module):
         return self.scale * directions, self.classify(SHARPNESS * directions)
 
 
-class OwnCNN(FeatureExtractorBase):  # type: ignore[misc]
+class OwnCNN(TwoLayers):
     """torch-fidelity extractor: uint8 (B, 3, S, S) to float64 features `64` and `logits`.
 
     The logits are of the classes (B, num_classes); with num_classes=0, of images without classes, there are none, and
@@ -72,15 +73,3 @@ class OwnCNN(FeatureExtractorBase):  # type: ignore[misc]
             )
         features, logits = self.network(input.double() / 255.0)
         return features, logits[:, : self.num_classes]
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("64", "logits")
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return {"isc": "logits", "fid": "64", "kid": "64", "prc": "64"}[metric]
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False

@@ -13,7 +13,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from trainables.evaluation.extractors.two_layers import TwoLayers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Version:
         return tensors
 
 
-class ShippedCNN(FeatureExtractorBase):  # type: ignore[misc]
+class ShippedCNN(TwoLayers):
     """torch-fidelity extractor: uint8 (B, 3, side, side) to float64 features `64` and `logits`.
 
     It computes in float64: so small a network costs little, and batch sizes then agree to 1e-12 instead of 1e-6, which
@@ -70,15 +71,3 @@ class ShippedCNN(FeatureExtractorBase):  # type: ignore[misc]
         features, logits = self.network(grey)
         layers = {"64": features, "logits": logits}
         return tuple(layers[name] for name in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("64", "logits")
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return {"isc": "logits", "fid": "64", "kid": "64", "prc": "64"}[metric]
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
