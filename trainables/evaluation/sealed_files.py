@@ -1,7 +1,7 @@
 """PNG and NPZ files that carry the seal of their content and place, so that damage and exchange are noticed.
 
 A PNG has it as a text chunk, an NPZ as the comment of its archive. The place is the file's name in its folder's:
-`samples/<run_id>.png`. Files of before, without a seal, are only read.
+`samples/<run_id>.png`. A file without a seal is not one that was written here.
 """
 
 import io
@@ -53,7 +53,7 @@ def check_npz(path: Path) -> None:
 
 
 def _require(path: Path, found: str | None, arrays: Mapping[str, np.ndarray]) -> None:
-    if found and found != seal(_place(path), _content(arrays)):
+    if found != seal(_place(path), _content(arrays)):
         raise ValueError(f"its content is not what was written as {_place(path)}")
 
 
