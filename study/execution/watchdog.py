@@ -66,8 +66,8 @@ def watched(processes: Mapping[str, Process], kill_rest: Callable[[], object]) -
                     return
 
     watching = threading.Thread(target=repeat, daemon=True)
-    watching.start()
     try:
+        watching.start()  # it may interrupt at once
         yield watch.expect
     except BaseException:
         watch.expect()

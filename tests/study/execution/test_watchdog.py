@@ -67,7 +67,7 @@ from study.directory.lease import lease
 from study.execution import watchdog
 from study.execution.ending import ended
 watchdog._PATIENCE_SECONDS = 0.5
-raylet = subprocess.Popen(["true"])
+raylet = subprocess.Popen(["sleep", "1"])  # ends once the block waits
 def kill_rest():
     print("the rest is killed", flush=True)
 def work():
