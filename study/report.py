@@ -5,6 +5,7 @@
     kd-study report study_dir=studies/digits
     kd-study report study_dir=studies/digits report.baseline=out_kd 'where={seed:[0,1]}'
     kd-study report study_dir=studies/a compare=[studies/b]    studies side by side
+    kd-study report example=digits_reference                   a study that is shipped, into report/digits_reference
     kd-study report published=table6 report_dir=report/table6  the paper's own tries
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from analysis.records.examples import example_study
 from analysis.records.rows import compact_runs
 from analysis.report.write import write_report
 from analysis.results.settings import ReportSettings
@@ -28,13 +30,7 @@ from study.config.command_line import compose, entry_point, one_line
 def main(argv: list[str]) -> int:
     """Writes the report that the Hydra overrides in argv ask for and prints its table and its path."""
     config: Any = OmegaConf.to_container(compose("report", argv), resolve=True)
-    if config["study_dir"] is None and config["published"] is None:
-        raise ValueError("study_dir or published must be given: study_dir=<a study's directory> or published=table6")
-    if config["report_dir"] is None and config["study_dir"] is None:
-        raise ValueError("report_dir must be given where there is no study_dir to put the report into")
-    places = [config["study_dir"], *_compare(config["compare"])]
-    study_dirs = [location("study_dir", str(path)) for path in places if path is not None]
-    report_dir = location("report_dir", str(config["report_dir"])) if config["report_dir"] else study_dirs[0] / "report"
+    study_dirs, report_dir = _places(config)
     if config["compact"]:
         for study_dir in study_dirs:
             compact_runs(study_dir)
@@ -52,6 +48,22 @@ def main(argv: list[str]) -> int:
     print(report.text)
     print(f"report: {report.index}")
     return 0
+
+
+def _places(config: Mapping[str, Any]) -> tuple[list[Path], Path]:
+    """The study directories to read, and the folder to write."""
+    study_dir, example, report_dir = (config[key] for key in ("study_dir", "example", "report_dir"))
+    if study_dir is not None and example is not None:
+        raise ValueError(f"study_dir must be null with example={example}; compare=<a study's directory> adds it")
+    if study_dir is None and example is None and config["published"] is None:
+        raise ValueError("study_dir, example or published must be given: study_dir=<a study's directory>")
+    shipped = [example_study(str(example))] if example is not None else []
+    own = [path for path in (study_dir, *_compare(config["compare"])) if path is not None]
+    study_dirs = [*shipped, *(location("study_dir", str(path)) for path in own)]
+    if report_dir is None and study_dir is None and example is None:
+        raise ValueError("report_dir must be given where there is no study_dir to put the report into")
+    default = f"report/{example}" if example is not None else f"{study_dirs[0]}/report"
+    return study_dirs, location("report_dir", str(report_dir or default))
 
 
 def _compare(value: Any) -> list[Any]:
