@@ -3,10 +3,8 @@
 import logging
 import math
 import os
-import secrets
 import signal
 import socket
-import stat
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ import ray
 from study.config.study import LOCAL, ClusterConfig
 from study.execution import ray_internals
 from study.execution.launch import WorkerGroup
+from study.execution.machine import keep_token_private, remove_folders
 from study.execution.memory import MEMORY
 from study.execution.watchdog import watched
 
@@ -71,7 +70,9 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
         raise ValueError(f"cluster.address={config.address} cannot be reached: {error}") from error
     if threading.current_thread() is threading.main_thread():  # Ray has put its own there: an exit without a word
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _watched() if config.address == LOCAL else nullcontext(lambda: None) as expect_end:
+    if config.address == LOCAL:
+        ray_internals.session_dir().chmod(0o700)  # Ray makes it for everybody
+    with _watched() if config.address == LOCAL else nullcontext(lambda: False) as expect_end:
         try:
             nodes = _nodes()
             slots = count_slots(config, nodes)
@@ -81,11 +82,13 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
             live = _LiveSlots(config, slots.spans_nodes)
             yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
         finally:
-            expect_end()
+            ends_well = expect_end()  # else Ray's logs stay
+            left = [ray_internals.session_dir(), *ray_internals.socket_dirs()] if ends_well else []
             ray.shutdown()
+            remove_folders(left)
 
 
-def _watched() -> AbstractContextManager[Callable[[], None]]:
+def _watched() -> AbstractContextManager[Callable[[], bool]]:
     return watched(ray_internals.cluster_processes(), ray_internals.kill_cluster)
 
 
@@ -269,26 +272,3 @@ def worker_group(config: ClusterConfig, *, spans_nodes: bool = False) -> WorkerG
         memory_gb_per_worker=config.memory_gb_per_worker,
         placement_strategy="PACK" if spans_nodes else "STRICT_PACK",
     )
-
-
-_GIVEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-
-
-def keep_token_private() -> None:
-    """Makes the token, 0600 in 0700, where Ray would make one; warns where one that is there is not private.
-
-    For before ray.init starts a cluster. A token that comes from the environment is left to its giver.
-    """
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(os.environ.get(name) for name in _GIVEN):
-        return
-    path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            print(f"warning: {path} can be read by other users of this machine: chmod 600 {path}", file=sys.stderr)
-        return
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(32))
-    path.parent.chmod(0o700)

@@ -1,18 +1,28 @@
-"""What the machine must give a sweep, asked before anything is started: each lack is one line that says what to set."""
+"""What the machine must give a sweep, and what Ray keeps on it.
+
+What it must give is asked before anything is started: each lack is one line that says what to set.
+"""
 
 from __future__ import annotations
 
 import locale
 import os
+import secrets
 import shutil
+import stat
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from study.config.study import LOCAL
 
 _SOCKET_BYTES = 107  # of an AF_UNIX path
 _SESSION = "ray/session_2026-01-31_23-59-59_999999_9999999/sockets/plasma_store"  # as Ray names it in its folder
+_SESSION_LATEST = "session_latest"  # Ray's link to the session that began last
+_REMOVALS = 10
+_GIVEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _SAID = "±×–"  # what reports and status say besides ASCII
 _SHARED_MEMORY, _SHARED_BYTES = Path("/dev/shm"), 64 * 10**6
 
@@ -75,3 +85,36 @@ def _warn_of_shared_memory() -> None:
             " slower; give it more (docker run --shm-size=1g)",
             file=sys.stderr,
         )
+
+
+def keep_token_private() -> None:
+    """Makes the token, 0600 in 0700, where Ray would make one; warns where one that is there is not private.
+
+    For before ray.init starts a cluster. A token that comes from the environment is left to its giver.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(os.environ.get(name) for name in _GIVEN):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            print(f"warning: {path} can be read by other users of this machine: chmod 600 {path}", file=sys.stderr)
+        return
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(32))
+    path.parent.chmod(0o700)
+
+
+def remove_folders(folders: Sequence[Path]) -> None:
+    """Removes what a cluster that has ended leaves in the temporary folder; its last processes may still be ending."""
+    for folder in folders:
+        latest = folder.with_name(_SESSION_LATEST)
+        if latest.is_symlink() and latest.readlink() == folder:
+            latest.unlink(missing_ok=True)
+        for _ in range(_REMOVALS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.2)

@@ -5,13 +5,15 @@ Each function fails with one sentence when Ray has moved what it needs (tests/st
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+
+from study.execution.watchdog import UNKNOWN, Process
 
 if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 # One actor each, so one process more for every trial. No Ray Data set is used; and placement groups of killed
 # controllers are freed by placement_groups.py, since Ray's own actor outlives a controller that is killed early.
 UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+# What is in the titles of the agents: of their programs at first, then their own.
+_AGENTS = {
+    "dashboard agent": ("dashboard/agent.py", "ray::DashboardAgent"),
+    "runtime-env agent": ("runtime_env/agent/main.py", "ray::RuntimeEnvAgent"),
+}
 
 
 @contextmanager
@@ -171,17 +178,72 @@ def without_messages() -> Iterator[None]:
         worker.listen_error_messages = before
 
 
-def cluster_processes() -> dict[str, subprocess.Popen[bytes]]:
-    """The processes, of the cluster that was started here, without which it is none: the raylet and the GCS."""
+class _Agent:
+    """A child of the raylet: of its end nothing is known but that it came."""
+
+    def __init__(self, process: Any) -> None:
+        self.pid: int = process.pid
+        self._process = process
+
+    def poll(self) -> int | None:
+        import psutil  # Ray's own, found once Ray is imported
+
+        with suppress(psutil.NoSuchProcess):
+            if self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+                return None
+        return UNKNOWN
+
+
+def cluster_processes() -> dict[str, Process]:
+    """The processes, of the cluster that was started here, without which it is none: an agent takes the raylet along.
+
+    The agents come first, for a raylet that ends by itself does so because of them.
+    """
     with _moved("ray._private.worker.global_worker.node.all_processes"):
         from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
         from ray._private.worker import global_worker
 
         found = global_worker.node.all_processes
-        return {
-            name: found[kind][0].process
-            for name, kind in (("raylet", PROCESS_TYPE_RAYLET), ("GCS", PROCESS_TYPE_GCS_SERVER))
-        }
+        raylet, gcs = (found[kind][0].process for kind in (PROCESS_TYPE_RAYLET, PROCESS_TYPE_GCS_SERVER))
+    return {**agents(raylet.pid), "raylet": raylet, "GCS": gcs}
+
+
+def agents(raylet: int) -> dict[str, Process]:
+    """The children of a raylet that it does not outlive."""
+    import psutil
+
+    children = [(" ".join(child.cmdline()), child) for child in psutil.Process(raylet).children()]
+    return {
+        name: _Agent(child)
+        for name, marks in _AGENTS.items()
+        for title, child in children
+        if any(mark in title for mark in marks)
+    }
+
+
+def session_dir() -> Path:
+    """Where the cluster that was started here keeps its logs and sockets."""
+    with _moved("ray._private.worker.global_worker.node.get_session_dir_path"):
+        from ray._private.worker import global_worker
+
+        return Path(global_worker.node.get_session_dir_path())
+
+
+def socket_dirs() -> list[Path]:
+    """Temporary folders of Python's that its dashboard has sockets in, and leaves: Ray ends it without its exit."""
+    import psutil
+
+    with _moved("ray._private.worker.global_worker.node.all_processes"):
+        from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD
+        from ray._private.worker import global_worker
+
+        dashboards = [info.process.pid for info in global_worker.node.all_processes.get(PROCESS_TYPE_DASHBOARD, ())]
+    found = set()
+    for pid in dashboards:
+        with suppress(psutil.Error):
+            for process in (one := psutil.Process(pid), *one.children(recursive=True)):
+                found |= {Path(str(socket.laddr)).parent for socket in process.net_connections("unix")}
+    return [path for path in found if path.name.startswith("pymp-")]
 
 
 def kill_cluster() -> None:

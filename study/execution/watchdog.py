@@ -1,13 +1,14 @@
 """A cluster that was started here and dies is noticed: without, a sweep would wait for it, or end without a word.
 
 Once the raylet is gone, Ray ends its driver as soon as that touches the shared memory, in C++ and without a word; a
-minute after the GCS is gone, too; else it waits for ever. (An agent that dies takes the raylet along.) So the processes
+minute after the GCS is gone, too; else it waits for ever. An agent that dies takes the raylet along. So the processes
 are watched, and when one ends what is to be said is said and the lease is given back at once; then the main thread is
-interrupted, and not waited for without end.
+interrupted, and not waited for without end. What Ray's Python parts log from then on follows from it, and is not shown.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -21,6 +22,7 @@ from study.directory.lease import give_back
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 20.0  # for the main thread; ray.shutdown takes up to ten where the GCS is gone
+UNKNOWN = 256  # the exit code of a process that is not a child of this one
 _said_last: list[Callable[[str], object]] = []
 
 
@@ -46,11 +48,12 @@ def said_last(say: Callable[[str], object]) -> Iterator[None]:
 
 
 @contextmanager
-def watched(processes: Mapping[str, Process], kill_rest: Callable[[], object]) -> Iterator[Callable[[], None]]:
+def watched(processes: Mapping[str, Process], kill_rest: Callable[[], object]) -> Iterator[Callable[[], bool]]:
     """Raises ClusterDiedError in place of whatever the block raises, and soon, when one of its processes has ended.
 
     Before, what `said_last` has is said and the lease is given back. The block calls what it is given before it ends
-    the processes itself. Where the block does not end in time, kill_rest() is called and this process ends with code 1.
+    the processes itself, and is told whether all live. Where the block does not end in time, kill_rest() is called and
+    this process ends with code 1.
     """
     watch = _Watch(processes)
     stop, main = threading.Event(), threading.main_thread().ident or 0
@@ -76,6 +79,8 @@ def watched(processes: Mapping[str, Process], kill_rest: Callable[[], object]) -
         raise
     finally:
         stop.set()
+        if watch.cause is not None:
+            logging.disable(logging.NOTSET)
 
 
 class _Watch:
@@ -91,16 +96,18 @@ class _Watch:
             if self.cause is None and not self._expected:
                 self.cause = _ended(self._processes)
                 if self.cause is not None:
+                    logging.disable()
                     for say in _said_last:
                         say(self.cause)
                     give_back()
             return self.cause is not None
 
-    def expect(self) -> None:
-        """From now on they may end; what is over already is seen."""
-        self.look()
+    def expect(self) -> bool:
+        """From now on they may end; what is over already is seen. Returns whether all live."""
+        over = self.look()
         with self._lock:
             self._expected = True
+        return not over
 
     def interrupt(self, thread: int) -> None:
         """Interrupts the thread of the block unless that is at its end."""
@@ -123,17 +130,18 @@ def _wakes(processes: Mapping[str, Process]) -> Iterator[Callable[[], object]]:
 
 
 def _ended(processes: Mapping[str, Process]) -> str | None:
-    """A sentence about the first process that has ended."""
-    for name, process in processes.items():
-        if (code := process.poll()) is not None:
-            return f"the local Ray cluster has died: its {name} {_how(code)}"
-    return None
+    """A sentence about the process whose end was the first: one that was killed, else the first in order."""
+    codes = {name: code for name, process in processes.items() if (code := process.poll()) is not None}
+    if not codes:
+        return None
+    name = min(codes, key=lambda name: codes[name] >= 0)
+    return f"the local Ray cluster has died: its {name} {_how(codes[name])}"
 
 
 def _how(code: int) -> str:
     if code < 0:
         return f"was killed ({signal.Signals(-code).name})"
-    return f"ended by itself (exit code {code}), as it does when one of its agents is gone"
+    return "is gone" if code == UNKNOWN else f"ended by itself (exit code {code})"
 
 
 def _end(kill_rest: Callable[[], object]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.execution.cluster import keep_token_private
+from study.execution.machine import keep_token_private
 
 
 @pytest.fixture

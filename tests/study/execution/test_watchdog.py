@@ -1,14 +1,19 @@
 """A process of the cluster that was started here ends: the block ends soon, in a sentence, and gives its lease back."""
 
+import logging
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from study.execution.watchdog import ClusterDiedError, said_last, watched
+from study.execution.ray_internals import agents
+from study.execution.watchdog import UNKNOWN, ClusterDiedError, Process, said_last, watched
 
 
 @pytest.fixture
@@ -27,6 +32,58 @@ def dies(raylet: subprocess.Popen[bytes]) -> None:
 def test_the_block_is_interrupted_and_the_cause_is_said(raylet: subprocess.Popen[bytes]) -> None:
     with pytest.raises(ClusterDiedError, match=r"local Ray cluster has died: its raylet was killed \(SIGKILL\)"):
         dies(raylet)
+
+
+@pytest.fixture
+def parent() -> Iterator[subprocess.Popen[str]]:
+    """A raylet with an agent; its first line is the agent's process id."""
+    program = "(exec -a ray::RuntimeEnvAgent sleep 60) & echo $!; wait; sleep 60"
+    with subprocess.Popen(["bash", "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def agent_dies(parent: subprocess.Popen[str]) -> None:
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    found = agents(parent.pid)
+    assert [(name, agent.pid, agent.poll()) for name, agent in found.items()] == [("runtime-env agent", pid, None)]
+    with watched({**found, "raylet": parent}, lambda: None):
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(30)
+
+
+def test_an_agent_that_dies_is_seen_before_it_takes_the_raylet_along(parent: subprocess.Popen[str]) -> None:
+    with pytest.raises(ClusterDiedError, match="local Ray cluster has died: its runtime-env agent is gone"):
+        agent_dies(parent)
+    assert parent.poll() is None
+
+
+def ended(code: int | None) -> Process:
+    return SimpleNamespace(pid=0, poll=lambda: code)
+
+
+def raises_of_a_cluster_with(**processes: Process) -> None:
+    with watched(processes, lambda: None) as expect_end:
+        assert expect_end() is False
+        logging.getLogger("ray.tune").error("Trial task failed")
+        raise KeyError("from the inside of Ray")
+
+
+@pytest.mark.parametrize(
+    ("raylet_code", "cause"), [(0, "agent is gone"), (-9, r"raylet was killed \(SIGKILL\)"), (None, "agent is gone")]
+)
+def test_what_follows_from_another_death_is_not_its_cause(raylet_code: int | None, cause: str) -> None:
+    with pytest.raises(ClusterDiedError, match=cause):
+        raises_of_a_cluster_with(agent=ended(UNKNOWN), raylet=ended(raylet_code), GCS=ended(None))
+
+
+def test_what_ray_logs_of_its_own_death_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ClusterDiedError):
+        raises_of_a_cluster_with(GCS=ended(-9))
+    assert caplog.messages == []
+    logging.getLogger("ray.tune").error("of the next cluster")
+    assert caplog.messages == ["of the next cluster"]
 
 
 def raises_at_once(raylet: subprocess.Popen[bytes]) -> None:
