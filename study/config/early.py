@@ -52,9 +52,10 @@ def _check_lists(raw: Raw) -> None:
     for key in ("seeds", "teacher_seeds"):
         for seed in items(raw, key):
             require_whole(key, seed, 0)
-    for entry in items(raw, "methods"):
-        name = entry.get("method") if isinstance(entry, Mapping) else entry
-        _require_known("methods", name, list(METHODS))
+    entries = [entry if isinstance(entry, Mapping) else {"method": entry} for entry in items(raw, "methods")]
+    defined = [entry.get("method") for entry in entries if "output" in entry or "feature" in entry]
+    for entry in entries:
+        _require_known("methods", entry.get("method"), [*METHODS, *map(str, defined)])
     for entry in items(raw, "teachers"):
         if not isinstance(entry, Mapping):
             _require_known("teachers", entry, option_names("teacher"))
