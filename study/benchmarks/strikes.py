@@ -3,8 +3,8 @@
 raylet, gcs, dashboard_agent, runtime_env_agent: SIGKILL to that process of the local cluster; the sweep ends (exit 1).
 hangup: SIGHUP to the sweep (130). stop: SIGSTOP for half a minute; it goes on. dying_worker, dying_teacher: every
 process that trains is killed as it begins, as a bug or a full memory would do it; the sweep ends with exit code 1 and
-names the member or the teacher. The study lies beside foreign files and links, and its students are on scratch space
-behind a link.
+names the member or the teacher. The study lies beside foreign files and links, and its students and checkpoints are on
+scratch space behind links.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from analysis.records.rows import finished_run_ids
 from study.benchmarks.measuring import Options, Result
 from study.benchmarks.undisturbed import difference, run_undisturbed
 from study.benchmarks.victims import kill, processes
+from study.directory.claim import claim
 from study.execution.losses import MOST_LOSSES
 
 KINDS = (
     *("dying_teacher", "raylet", "gcs", "dashboard_agent"),
-    *("runtime_env_agent", "hangup", "stop", "dying_worker"),
+    *("runtime_env_agent", "hangup", "dying_worker", "stop"),
 )
 SEEDS = (1, 2, 3)
 STUDY = (
     *("train.steps=150", "teacher_train.steps=40", "pack.checkpoint_every_minutes=0", "evaluation.num_images=64"),
     *("evaluation.sampler_steps=5", "teachers=[unet_16]", "methods=[diffusion_only,out_kd,lift_place_feat]"),
-    "seeds=[0,1]",
 )
+LINKED = ("students", "checkpoints")
 _MOST_SECONDS_BEFORE = 3.0  # of work, before a strike
 _STOP_SECONDS = 30.0
-_LATE_SECONDS = 30.0  # for the true sentence
+_LATE_SECONDS = 30.0  # for the true sentence, and for the last process
 _LIMIT_SECONDS = 400.0  # of one strike on a busy machine, all starts in it
 # What the titles or programs of the victims have in them.
 _TITLES = {
@@ -84,11 +85,11 @@ def run(_options: Options) -> Result:
 
 
 def run_strikes(seed: int, root: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
-    """All kinds on one study in a folder, and how it ended; a row each."""
+    """All kinds on one study in a folder, which has one seed more at each, and how it ended; a row each."""
     study_dir = surroundings(root)
     before, rows = foreign(root), []
-    for kind in KINDS:
-        found = strike(kind, study_dir, overrides, random.Random(f"{seed} {kind}"))
+    for index, kind in enumerate(KINDS):
+        found = strike(kind, study_dir, [*overrides, seeds(index + 1)], random.Random(f"{seed} {kind}"))
         rows.append(
             {
                 "seed": seed,
@@ -98,11 +99,14 @@ def run_strikes(seed: int, root: Path, overrides: Sequence[str]) -> list[dict[st
                 "wrong": "; ".join(found.wrong),
             }
         )
-        if not (study_dir / "students").exists():
-            link_students(study_dir)
-    wrong = finished_like_undisturbed(root, overrides)
+    wrong = finished_like_undisturbed(root, [*overrides, seeds(len(KINDS))])
     wrong += ["foreign files differ"] if foreign(root) != before else []
     return [*rows, {"seed": seed, "kind": "end", "lost_s": None, "said": "", "wrong": "; ".join(wrong)}]
+
+
+def seeds(number: int) -> str:
+    """The override of a study of so many seeds."""
+    return f"seeds={list(range(number))}".replace(" ", "")
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -134,30 +138,30 @@ def strike(kind: str, study_dir: Path, overrides: Sequence[str], rng: random.Ran
 
 
 def surroundings(root: Path) -> Path:
-    """Makes foreign files and links in a folder, and a study directory among them whose students are elsewhere."""
-    for name in ("work/notes.txt", "work/model/best.pt", "scratch/thesis.txt", "scratch/students/resnet50/model.pt"):
+    """Makes foreign files and links in a folder, and an empty study among them that keeps some things elsewhere."""
+    names = ["work/notes.txt", "work/model/best.pt", "scratch/thesis.txt"]
+    for name in (*names, *(f"scratch/{name}/resnet50/model.pt" for name in LINKED)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"content of {name}")
     (root / "work" / "latest").symlink_to("model")
-    return root / "work" / "study"
-
-
-def link_students(study_dir: Path) -> None:
-    """Puts the students of a study that a sweep has claimed on the scratch space."""
-    (study_dir / "students").symlink_to(Path("..", "..", "scratch", "students"))
+    study_dir = root / "work" / "study"
+    study_dir.mkdir()
+    claim(study_dir)
+    for name in LINKED:
+        (study_dir / name).symlink_to(Path("..", "..", "scratch", name))
+    return study_dir
 
 
 def foreign(root: Path) -> dict[str, str]:
     """The digests of the files, and the ends of the links, that are not the study's."""
     found = {}
     for path in sorted(root.rglob("*")):
-        ours = re.match(
-            r"work/study/|scratch/students/[0-9a-f]{16}|reference|work/\w+\.log", str(path.relative_to(root))
-        )
+        name = str(path.relative_to(root))
+        ours = re.match(rf"work/(study/|\w+\.log)|scratch/({'|'.join(LINKED)})/[0-9a-f]{{16}}|reference", name)
         if not ours and path.is_symlink():
-            found[str(path.relative_to(root))] = str(path.readlink())
+            found[name] = str(path.readlink())
         elif not ours and path.is_file():
-            found[str(path.relative_to(root))] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
@@ -170,6 +174,7 @@ def finished_like_undisturbed(root: Path, overrides: Sequence[str]) -> list[str]
         return [f"the last sweep ended with {result.returncode}: {result.stderr[-500:]}"]
     run_undisturbed([f"study_dir={reference}", *overrides])
     found = difference(study_dir, reference)
+    found += [f"{name} is no link any more" for name in LINKED if not (study_dir / name).is_symlink()]
     found += [f"left over: {path}" for path in study_dir.rglob(".*.tmp")]
     return found + [f"left over: {path.name}" for path in study_dir.glob("sweep-*")]
 
@@ -189,22 +194,26 @@ class _Scene:
             struck = self._kill_all()
         else:
             before = self._work_done()
-            self._wait(lambda: self._work_done() > before)
+            self._wait(lambda: self._work_done() > before or self._has_ended())
             time.sleep(rng.uniform(0.0, _MOST_SECONDS_BEFORE))
             struck = self._hit()
         own = processes()
         if self.kind == "stop":
             done = self._work_done()
-            self._wait(lambda: self._work_done() > done or self.sweep.poll() is not None)
+            self._wait(lambda: self._work_done() > done or self._has_ended())
             lost = time.monotonic() - struck
-            ended = self.sweep.poll() is not None
-            if not ended:
+            if not self._has_ended():
                 self.sweep.send_signal(signal.SIGINT)
-            self._wait(lambda: self.sweep.poll() is not None)
-            return Strike(self.kind, lost, "went on" if not ended else self._said(), tuple(self._left(own)))
-        self._wait(lambda: self.sweep.poll() is not None)
+            self._wait(self._has_ended)
+            wrong = self._wrong(lost, (0, 130))
+            return Strike(self.kind, lost, self._said() if wrong else "it went on", (*wrong, *self._left(own)))
+        self._wait(self._has_ended)
         lost = time.monotonic() - struck
-        return Strike(self.kind, lost, self._said(), (*self._wrong(lost), *self._left(own)))
+        codes = (130,) if self.kind == "hangup" else (1,)
+        return Strike(self.kind, lost, self._said(), (*self._wrong(lost, codes), *self._left(own)))
+
+    def _has_ended(self) -> bool:
+        return self.sweep.poll() is not None
 
     def _hit(self) -> float:
         struck = time.monotonic()
@@ -216,7 +225,8 @@ class _Scene:
             struck = time.monotonic()
             self.sweep.send_signal(signal.SIGCONT)
         else:
-            kill(self._victims()[0])
+            for pid in self._victims()[:1]:
+                kill(pid)
         return struck
 
     def _kill_all(self) -> float:
@@ -235,7 +245,7 @@ class _Scene:
                         self.second_death = struck
             if self.second_death and self.told_after is None and "again without progress" in self._text():
                 self.told_after = time.monotonic() - self.second_death
-            return self.sweep.poll() is not None or self._text().count(_SENTENCES[self.kind]) > 0
+            return self._has_ended() or self._text().count(_SENTENCES[self.kind]) > 0
 
         self._wait(look)
         return struck
@@ -261,9 +271,9 @@ class _Scene:
         lines = [line for line in self._text().splitlines() if line.startswith(("failed: ", "interrupted: "))]
         return lines[-1] if lines else ""
 
-    def _wrong(self, lost: float) -> list[str]:
-        code, text = 130 if self.kind == "hangup" else 1, self._text()
-        found = [f"exit code {self.sweep.returncode}"] if self.sweep.returncode != code else []
+    def _wrong(self, lost: float, codes: Sequence[int]) -> list[str]:
+        text = self._text()
+        found = [f"exit code {self.sweep.returncode}"] if self.sweep.returncode not in codes else []
         found += ["no true sentence"] if _SENTENCES[self.kind] not in text else []
         found += ["a traceback"] if "Traceback" in text else []
         found += [f"said after {lost:.0f} s"] if lost > _LATE_SECONDS else []
@@ -272,8 +282,8 @@ class _Scene:
         return found
 
     def _left(self, own: dict[int, str]) -> list[str]:
-        """Leases, and processes of the sweep that outlive it by ten seconds."""
-        deadline = time.monotonic() + 10.0
+        """Leases, and processes of the sweep that outlive it for long: an agent looks for its raylet now and then."""
+        deadline = time.monotonic() + _LATE_SECONDS
         while (left := [pid for pid in own if _lives(pid, own[pid])]) and time.monotonic() < deadline:
             time.sleep(0.2)
         return [*(f"process {own[pid]}" for pid in left), *(path.name for path in self.study_dir.glob("sweep-*"))]

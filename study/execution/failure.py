@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import fields
 from typing import Any
@@ -11,6 +12,7 @@ from study.config.options import option_config, option_names
 from study.config.study import StudyConfig
 from study.execution.losses import MOST_LOSSES
 from trainables.losses.methods import SETTINGS, Method
+from trainables.plugins import is_path
 from trainables.specs import Member, PrunedSpec, TeacherSpec, TrainSpec
 
 _REPLACED = (
@@ -22,6 +24,7 @@ _REPLACED = (
     "protocol",
     "pack.max_members=",
 )
+_PLAIN = re.compile(r"[\w./-]+")
 _RECIPE = [field.name for field in fields(TrainSpec) if field.name != "key"]
 
 
@@ -96,9 +99,10 @@ def command_alone(member: Member, config: StudyConfig, command: str) -> str:
 
 
 def _method(method: Method) -> dict[str, Any]:
-    settings = {name: getattr(method, name) for name in SETTINGS}
+    settings = {name: getattr(method, name) for name in SETTINGS} | dict(method.own)
+    if is_path(method.output):
+        settings["output"] = method.output
     found = {"method": method.name.removesuffix(f"_via_{method.assistant}"), "assistant": method.assistant}
-    settings |= found
     return {**found, **{name: value for name, value in settings.items() if value is not None}}
 
 
@@ -127,9 +131,9 @@ def _differences(train: TrainSpec, usual: TrainSpec) -> list[tuple[str, Any]]:
 
 
 def _inline(value: Any) -> str:
-    """A value in the grammar of overrides: JSON without quotes around keys."""
+    """A value in the grammar of overrides: JSON without quotes around keys and plain words."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_inline, value)) + "]"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 MOST_LOSSES = 5  # in a row, without progress
 _MEMORY = ("low on memory", "OutOfMemory", "OUT_OF_MEMORY")
 _GROUP = re.compile(r"NCCL|third_party/gloo|gloo::|ProcessGroup|torch\.distributed", re.IGNORECASE)
+_NODE = re.compile(r"\bnode (has died|was terminated|has crashed|it was running on is dead)")
 _MAX_TEXT = 300
 _SAME_STEP = 0.1  # of the steps: they are told every few seconds only
 KILLED = "its process ended without a word (SIGKILL, which the kernel sends where memory runs out, or an exit)"
@@ -130,7 +131,7 @@ def cause_of(errors: Sequence[BaseException], crash: str | None = None) -> str:
         lines = [line.strip() for line in text.splitlines() if _GROUP.search(line)]
         if lines:
             return lines[-1][:_MAX_TEXT]
-    if any("node" in text and ("was terminated" in text or "has died" in text) for text in texts):
+    if any(map(_NODE.search, texts)):
         return "its node is gone"
     return KILLED
 

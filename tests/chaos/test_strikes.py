@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.benchmarks import strikes
-from study.benchmarks.strikes import KINDS, Strike, foreign, link_students, summary, surroundings
+from study.benchmarks.strikes import KINDS, Strike, foreign, summary, surroundings
 
 
 def scene(kind: str, folder: Path, code: int, said: str) -> strikes._Scene:
@@ -19,11 +19,11 @@ def scene(kind: str, folder: Path, code: int, said: str) -> strikes._Scene:
 
 def test_foreign_files_and_links_are_seen_and_those_of_the_study_are_not(tmp_path: Path) -> None:
     study_dir = surroundings(tmp_path)
-    study_dir.mkdir()
-    link_students(study_dir)
     before = foreign(tmp_path)
-    assert len(before) == 5
+    assert len(before) == 6
     (study_dir / "students" / ("a" * 16)).mkdir()
+    (study_dir / "checkpoints" / ("b" * 16)).mkdir()
+    assert (tmp_path / "scratch" / "students" / ("a" * 16)).is_dir()
     (study_dir / "students" / ("a" * 16) / "training.json").write_text("{}")
     (study_dir / "study.yaml").write_text("a study's own")
     assert foreign(tmp_path) == before
@@ -35,15 +35,15 @@ def test_foreign_files_and_links_are_seen_and_those_of_the_study_are_not(tmp_pat
     ("kind", "code", "said", "wrong"),
     [
         ("raylet", 1, "failed: the local Ray cluster has died: its raylet was killed (SIGKILL)", []),
-        ("raylet", 130, "failed: the local Ray cluster has died", ["exit code 130"]),
+        ("raylet", 2, "failed: the local Ray cluster has died", ["exit code 2"]),
         ("gcs", 1, "", ["no true sentence"]),
         ("hangup", 130, "interrupted: finished members are kept; run the same command", []),
         ("hangup", 130, "interrupted: finished members are kept\nTraceback (most recent call last)", ["a traceback"]),
     ],
 )
 def test_the_end_of_a_sweep_is_judged(kind: str, code: int, said: str, wrong: list[str], tmp_path: Path) -> None:
-    assert scene(kind, tmp_path, code, said)._wrong(5.0) == wrong
-    assert scene(kind, tmp_path, code, said)._wrong(31.0) == [*wrong, "said after 31 s"]
+    assert scene(kind, tmp_path, code, said)._wrong(5.0, (1, 130)) == wrong
+    assert scene(kind, tmp_path, code, said)._wrong(31.0, (1, 130)) == [*wrong, "said after 31 s"]
 
 
 def test_a_lease_and_a_process_that_are_left_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,19 @@ def test_the_seed_of_a_teacher_and_what_it_is_cut_from_are_in_the_command() -> N
         assert alone.run_id == member.run_id
 
 
+def test_a_loss_of_the_users_own_and_its_settings_are_in_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "def near(student, teacher, *, power: float = 1.0):\n    return (student - teacher).abs().pow(power).sum()"
+    (tmp_path / "losses_of_mine.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    overrides = ['methods=[out_kd,{method: mine, output: "losses_of_mine:near", power: 2}]', "seeds=[0]"]
+    config = study_config(compose("config", overrides))
+    member = next(one for one in plan_members(config) if one.method.name == "mine")
+    (alone,) = members_of(command_alone(member, config, shlex.join(["python", "-m", "study.sweep", *overrides])))
+    assert alone.run_id == member.run_id
+
+
 def test_settings_that_a_search_chose_are_in_the_command(config: StudyConfig) -> None:
     command = "python -m study.sweep protocol=search study=other study_dir=somewhere"
     searching = study_config(compose("config", shlex.split(command)[3:]))

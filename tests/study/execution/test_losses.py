@@ -85,6 +85,7 @@ def test_the_loss_is_of_the_first_pack_that_is_not_done(tmp_path: Path) -> None:
         (RuntimeError(f"Traceback\n{GLOO}"), None, "Connection closed by peer"),
         (RuntimeError("NCCL error: unhandled system error"), None, "NCCL error: unhandled system error"),
         (RayActorError(error_msg="The actor died because its node has died. Node Id: 1"), None, "its node is gone"),
+        (RuntimeError("node_id='1'\nThe actor is dead because its worker process has died."), None, KILLED),
     ],
 )
 def test_the_cause_is_said(error: Exception, crashed: str | None, cause: str) -> None:
