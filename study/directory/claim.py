@@ -41,6 +41,17 @@ def claim(study_dir: Path) -> bool:
     return True
 
 
+def claim_again(study_dir: Path) -> None:
+    """Puts the marker back where a study was removed and its workers wrote on: else the same command would refuse it.
+
+    For the end of a lease. A folder with any other name in it stays as it is.
+    """
+    if is_local(study_dir) and study_dir.is_dir() and not (study_dir / MARKER).exists():
+        names = {path.name for path in study_dir.iterdir()}
+        if names and names <= set(_LINKED):
+            create(study_dir / MARKER, sealed(MARKER, _FACTS))
+
+
 def is_claimed(study_dir: Path) -> bool:
     """Whether the marker is there. Raises ValueError for a file of its name with any other content."""
     marker = study_dir / MARKER

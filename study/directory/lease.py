@@ -29,12 +29,16 @@ from typing import Any
 
 from analysis.records.rows import finished_run_ids
 from storage import create, full_disk, is_local, made_folders, overwrite
-from study.directory.claim import LEASE, MARKER, claim, require_claimable
+from study.directory.claim import LEASE, MARKER, claim, claim_again, require_claimable
 
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 20.0  # without a beat: a machine that stands still for so long has lost its lease
 _held: set[Path] = set()  # by this process
 _SINCE = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+class LostLeaseError(RuntimeError):
+    """The study directory is not this process' any more, or cannot be written; the message says why."""
 
 
 @contextmanager
@@ -44,7 +48,8 @@ def lease(
     """Holds the study directory, which is made where there is none and removed again when nothing was put into it.
 
     Raises ValueError saying who holds it, or that it cannot be written; OSError when the disk is full. The block is
-    interrupted (KeyboardInterrupt) when somebody took the lease over because this process stood still.
+    interrupted when study.cancel asks for it (KeyboardInterrupt), and when the directory was removed, cannot be written
+    or was taken over because this process stood still: then LostLeaseError is raised in place of what the block raises.
     """
     own = study_dir / f"sweep-{secrets.token_hex(8)}.lease"
     require_claimable(study_dir)
@@ -56,14 +61,20 @@ def lease(
         if full_disk(error):
             raise
         raise ValueError(
-            f"study_dir must be a directory that can be written but {study_dir} cannot: {error.strerror or error}"
+            f"study_dir must be a directory that can be written but {study_dir} cannot: {_reason(error)}"
         ) from error
-    stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(own, beat_seconds, stale_seconds, stop), daemon=True)
+    stop, why_lost = threading.Event(), list[str]()
+    beating = threading.Thread(target=_beat, args=(own, beat_seconds, stale_seconds, stop, why_lost), daemon=True)
     _held.add(own)
     beating.start()
     try:
         yield
+    except BaseException as error:
+        if isinstance(error, Exception) and not why_lost:
+            why_lost += _found_lost(own)
+        if why_lost:
+            raise LostLeaseError(why_lost[0]) from None
+        raise
     finally:
         _held.discard(own)
         stop.set()
@@ -75,6 +86,8 @@ def lease(
                 (study_dir / MARKER).unlink()
             for folder in made:
                 folder.rmdir()
+        with suppress(OSError):
+            claim_again(study_dir)
 
 
 def give_back() -> None:
@@ -182,23 +195,41 @@ def _leases(study_dir: Path) -> set[Path]:
     return {path for path in study_dir.glob("sweep-*.lease") if LEASE.match(path.name)}
 
 
-def _beat(own: Path, seconds: float, stale_seconds: float, stop: threading.Event) -> None:
+def _beat(own: Path, seconds: float, stale_seconds: float, stop: threading.Event, why_lost: list[str]) -> None:
+    """Beats until `stop`, or until the lease is lost (why_lost) or study.cancel asks for the end: then interrupts."""
     beat, last = 0, time.monotonic()
     while not stop.wait(seconds) and own in _held:
         beat += 1
         try:
             lost = _why_lost(own, beat, stale_at=last + stale_seconds)
             last = time.monotonic()
-            if lost is None and _cancelled(own).exists():
-                lost = "stopped by study.cancel"
+            cancelled = lost is None and _cancelled(own).exists()
         except OSError as error:  # a file system that is away for a while: the next beat tries again
             if time.monotonic() - last < stale_seconds:
                 continue
-            lost = f"{own.parent} cannot be written since {stale_seconds:g} s: {error.strerror or error}"
+            lost, cancelled = f"{own.parent} cannot be written since {stale_seconds:g} s: {_reason(error)}", False
         if lost is not None:
-            print(f"\n{lost}", file=sys.stderr)
+            why_lost.append(lost)
+        elif cancelled:
+            print("\nstopped by study.cancel", file=sys.stderr)
+        if lost is not None or cancelled:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             return
+
+
+def _found_lost(own: Path) -> list[str]:
+    """Why the lease is lost, or none: looked for after an error, which may be due to that."""
+    if own not in _held or not is_local(own):
+        return []
+    try:
+        lost = _why_lost(own, 0, stale_at=0.0)
+    except OSError as error:
+        lost = None if full_disk(error) else f"{own.parent} cannot be written any more: {_reason(error)}"
+    return [] if lost is None else [lost]
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _why_lost(own: Path, beat: int, stale_at: float) -> str | None:

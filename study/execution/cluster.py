@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.address == LOCAL:
         ray_internals.session_dir().chmod(0o700)  # Ray makes it for everybody
-    with _watched() if config.address == LOCAL else nullcontext(lambda: False) as expect_end:
+    processes = ray_internals.cluster_processes() if config.address == LOCAL else {}
+    with watched(processes, partial(ray_internals.kill_cluster, processes)) as expect_end:
         try:
             nodes = _nodes()
             slots = count_slots(config, nodes)
@@ -82,14 +84,12 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
             live = _LiveSlots(config, slots.spans_nodes)
             yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
         finally:
-            ends_well = expect_end()  # else Ray's logs stay
-            left = [ray_internals.session_dir(), *ray_internals.socket_dirs()] if ends_well else []
+            ends_well = expect_end()
+            left = [ray_internals.session_dir(), *ray_internals.socket_dirs()] if processes and ends_well else []
             ray.shutdown()
             remove_folders(left)
-
-
-def _watched() -> AbstractContextManager[Callable[[], bool]]:
-    return watched(ray_internals.cluster_processes(), ray_internals.kill_cluster)
+            if not ends_well:  # Ray's logs stay
+                ray_internals.kill_cluster(processes)
 
 
 def _python_path(own_code: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from storage import full_disk
+from study.directory.lease import LostLeaseError
 from study.execution.run_packs import BudgetSpentError
 from study.execution.watchdog import ClusterDiedError, said_last
 
@@ -31,6 +32,8 @@ def ended(work: Callable[[], int], command: str) -> int:
         if full_disk(error):
             full = os.strerror(errno.ENOSPC)
             _say(f"failed: the disk of the study is full ({full}); finished members are kept; make room and {go_on}")
+        elif isinstance(error, LostLeaseError):  # what was finished may be gone
+            _say(f"failed: {error}\n{go_on}")
         elif isinstance(error, RuntimeError):
             _say(f"failed: {error}\nfinished members are kept; {go_on}")
         else:

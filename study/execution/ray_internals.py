@@ -5,7 +5,7 @@ Each function fails with one sentence when Ray has moved what it needs (tests/st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +185,12 @@ class _Agent:
         self.pid: int = process.pid
         self._process = process
 
+    def kill(self) -> None:
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            self._process.kill()
+
     def poll(self) -> int | None:
         import psutil  # Ray's own, found once Ray is imported
 
@@ -246,12 +252,15 @@ def socket_dirs() -> list[Path]:
     return [path for path in found if path.name.startswith("pymp-")]
 
 
-def kill_cluster() -> None:
-    """Kills the processes of the cluster that was started here, at once."""
+def kill_cluster(processes: Mapping[str, Process]) -> None:
+    """Kills what is left of the cluster that was started here, at once; agents outlive a dead GCS by half a minute."""
     with _moved("ray._private.worker.global_worker.node.kill_all_processes"):
         from ray._private.worker import global_worker
 
-        global_worker.node.kill_all_processes(check_alive=False, allow_graceful=False)
+        if global_worker.node is not None:
+            global_worker.node.kill_all_processes(check_alive=False, allow_graceful=False)
+    for process in processes.values():
+        process.kill()
 
 
 def _entered(block: AbstractContextManager[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
@@ -155,7 +156,8 @@ def run_trials(
     trials = tune.with_resources(
         tune.with_parameters(trainable, launch=launch), dict(resources or driver_resources(cluster.num_slots))
     )
-    # Tune announces itself whatever its verbosity.
+    # Tune announces itself whatever its verbosity, and logs a traceback of every driver and folder that is lost.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with freed_placement_groups(config.study_dir), redirect_stdout(io.StringIO()):
         results = _tuner(trials, searcher, launch, lost_drivers, needed).fit()
     if lost_drivers.last is not None:

@@ -36,6 +36,8 @@ class Process(Protocol):
 
     def poll(self) -> int | None: ...
 
+    def kill(self) -> None: ...
+
 
 @contextmanager
 def said_last(say: Callable[[str], object]) -> Iterator[None]:

@@ -15,8 +15,8 @@ import pytest
 
 from analysis.records.rows import finished_run_ids
 from study.directory import lease as module
-from study.directory.claim import MARKER, claim
-from study.directory.lease import ask_to_stop, is_held, lease
+from study.directory.claim import MARKER, claim, require_claimable
+from study.directory.lease import LostLeaseError, ask_to_stop, is_held, lease
 
 FOREIGN = "sweep-0123456789abcdef.lease"
 HOLD = "import sys, time, pathlib; from study.directory.lease import lease\nwith lease(pathlib.Path(sys.argv[1])): {}"
@@ -84,10 +84,9 @@ def stand_still(study_dir: Path) -> None:
     time.sleep(10)
 
 
-def test_who_stood_still_is_interrupted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), lease(tmp_path, beat_seconds=0.05):
+def test_who_stood_still_is_interrupted(tmp_path: Path) -> None:
+    with pytest.raises(LostLeaseError, match="taken over"), lease(tmp_path, beat_seconds=0.05):
         stand_still(tmp_path)
-    assert "taken over" in capfd.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {FOREIGN, MARKER}
 
 
@@ -151,34 +150,65 @@ def test_who_holds_it_is_stopped_from_outside(tmp_path: Path, capfd: pytest.Capt
     ],
 )
 def test_a_lost_lease_is_not_called_a_take_over_where_it_is_none(
-    harm: Callable[[Path], object], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    harm: Callable[[Path], object], said: str, tmp_path: Path
 ) -> None:
     def hold() -> None:
         with lease(tmp_path / "study", beat_seconds=0.05):
             harm(tmp_path / "study")
             time.sleep(10)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(LostLeaseError, match=said) as lost:
         hold()
-    errors = capfd.readouterr().err
-    assert said in errors
-    assert "taken over" not in errors
+    assert "taken over" not in str(lost.value)
+
+
+def refused(*_: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_an_error_in_a_directory_that_cannot_be_written_is_not_the_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> None:
+        with lease(tmp_path):
+            monkeypatch.setattr(module, "overwrite", refused)
+            raise PermissionError("of a row")
+
+    with pytest.raises(LostLeaseError, match=f"{tmp_path} cannot be written any more: {os.strerror(errno.EROFS)}"):
+        work()
+
+
+def test_other_errors_are_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError, match="of other files"), lease(tmp_path):
+        raise PermissionError("of other files")
+
+
+def test_a_removed_study_that_workers_wrote_on_can_be_begun_again(tmp_path: Path) -> None:
+    def remove(study_dir: Path, *made_anew: str) -> None:
+        with lease(study_dir, beat_seconds=0.05):
+            shutil.rmtree(study_dir)
+            for name in made_anew:
+                (study_dir / name).mkdir(parents=True)
+            time.sleep(10)
+
+    for folder, names in (("study", ["checkpoints", "records"]), ("foreign", ["checkpoints", "photos"])):
+        with pytest.raises(LostLeaseError):
+            remove(tmp_path / folder, *names)
+    require_claimable(tmp_path / "study")
+    with pytest.raises(ValueError, match="foreign holds checkpoints, photos"):
+        require_claimable(tmp_path / "foreign")
 
 
 def test_a_directory_that_cannot_be_written_any_more_stops_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
     def hold() -> None:
         with lease(tmp_path, beat_seconds=0.05, stale_seconds=0.3):
             monkeypatch.setattr(module, "overwrite", refused)
             time.sleep(10)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(LostLeaseError, match=f"{tmp_path} cannot be written since 0.3 s: {os.strerror(errno.EROFS)}"):
         hold()
-    assert f"{tmp_path} cannot be written since 0.3 s: {os.strerror(errno.EROFS)}" in capfd.readouterr().err
 
 
 def test_stale_requests_to_stop_are_removed(tmp_path: Path) -> None:

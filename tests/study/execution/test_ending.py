@@ -7,6 +7,7 @@ from typing import NoReturn
 import pytest
 
 from study import teachers
+from study.directory.lease import LostLeaseError
 from study.execution import machine
 from study.execution.ending import ended
 from study.execution.run_packs import BudgetSpentError
@@ -21,6 +22,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         (BudgetSpentError("2 hours"), 3, "stopped: 2 hours\n"),
         (RuntimeError("a member failed"), 1, "failed: a member failed\n"),
         (FULL, 1, "failed: the disk of the study is full ("),
+        (LostLeaseError("/a is not there any more"), 1, "failed: /a is not there any more\n"),
     ],
 )
 def test_an_end_is_said(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +32,7 @@ def test_an_end_is_said(error: BaseException, code: int, said: str, capsys: pyte
     assert ended(work, "the command") == code
     lines = capsys.readouterr().err.lstrip("\n")
     assert lines.startswith(said)
-    assert "finished members are kept" in lines
+    assert ("finished members are kept" in lines) == (not isinstance(error, LostLeaseError))
     assert lines.endswith("run the same command again to go on:\n  the command\n")
 
 
