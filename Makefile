@@ -21,11 +21,11 @@ report: $(STAMP)
 	$(BIN)/python -m study.report study_dir=studies/digits $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not full" --numprocesses=2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not full" --numprocesses=2 --durations=15 $(ARGS)
 
 # Needs a Chromium and a Prometheus; installs Debian's where there is none.
 test-full: $(STAMP) browser prometheus
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m full $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m full --durations=25 $(ARGS)
 
 browser:
 	command -v chromium >/dev/null || { apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet chromium >/dev/null; }

@@ -29,8 +29,9 @@ methods:
   - lift_place
 #  - {{method: lift_place, group_size: 4}}
 
-# Who teaches: models that the study trains once, or your own
-teachers: [unet_16, unet_64]
+# Who teaches: models that come with the package for the digits, ones that the study trains once, or your own
+teachers: [digits_250k, digits_1360k]
+# teachers: [unet_16, unet_64]
 # teachers:
 #  - {{name: mine, folder: /path/to/a/diffusers/model}}
 
@@ -46,9 +47,9 @@ data: digits
 # evaluation: inception # for images that are not digits; data=mnist and the digits have extractors of their own
 
 # How long students and teachers train
-train.steps: 100
+train.steps: 500
 # train.batch_size: 32
-# train.lr: 0.005
+# train.lr: 0.02
 # teacher_train.steps: 140
 
 # What the report is asked, declared before the sweep

@@ -56,13 +56,16 @@ def _places(config: Mapping[str, Any]) -> tuple[list[Path], Path]:
     if study_dir is not None and example is not None:
         raise ValueError(f"study_dir must be null with example={example}; compare=<a study's directory> adds it")
     if study_dir is None and example is None and config["published"] is None:
-        raise ValueError("study_dir, example or published must be given: study_dir=<a study's directory>")
+        raise ValueError(
+            "study_dir, example or published must be given: study_dir=<a study's directory>, example=digits_reference"
+            " or published=table6"
+        )
     shipped = [example_study(str(example))] if example is not None else []
     own = [path for path in (study_dir, *_compare(config["compare"])) if path is not None]
     study_dirs = [*shipped, *(location("study_dir", str(path)) for path in own)]
     if report_dir is None and study_dir is None and example is None:
         raise ValueError("report_dir must be given where there is no study_dir to put the report into")
-    default = f"report/{example}" if example is not None else f"{study_dirs[0]}/report"
+    default = f"report/{example}" if example is not None else f"{study_dir}/report"
     return study_dirs, location("report_dir", str(report_dir or default))
 
 

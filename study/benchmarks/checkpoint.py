@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.benchmarks.measuring import Options, Result
-from study.benchmarks.pack import default_packs
+from study.benchmarks.pack import packs_of_all_methods
 from trainables.data import load_data
 from trainables.models import build_model
 from trainables.ranks import Ranks
@@ -34,12 +34,12 @@ class _Timed(Checkpoints):
 
 
 def run(options: Options) -> Result:
-    """`checkpoint_share`: over the default study's packs of one seed, with its own budget.
+    """`checkpoint_share`: over the packs of one seed of all methods (pack.py).
 
     Serialising, sha256, fsync and renames are in it, all of them in a thread beside the training; what Ray Train takes
     to hear of a checkpoint is not.
     """
-    rows = [_measured(pack, options) for pack in default_packs()]
+    rows = [_measured(pack, options) for pack in packs_of_all_methods()]
     total = sum(row["checkpoints_s"] for row in rows) / sum(row["training_s"] for row in rows)
     return Result(rows, {"checkpoint_share": total, "checkpoint_share_of_the_largest_teacher": rows[-1]["share"]})
 

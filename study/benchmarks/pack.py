@@ -21,17 +21,23 @@ from trainables.specs import Member, ModelSpec, TeacherSpec
 from trainables.training.pack import Progress, run_pack, train_pack
 
 NUM_STEPS_FLAT = 5
+STUDY = (
+    "teachers=[unet_16,unet_64,unet_160]",
+    "methods=[diffusion_only,feat_kd,out_kd,out_feat_kd,lift,lift_feat,lift_place,lift_place_feat]",
+    "seeds=[0]",
+    "train.steps=100",
+)
 
 
 def run(options: Options) -> Result:
     """`speedup`: member-steps/s of one pack over those of packs of one member, in one process.
 
-    On the CPU the default study with its own budget: pack_speedup is over all of its teachers. pack_flatness:
-    member-steps/s of 96 members in one pack over those of 12. On a GPU: study/benchmarks/gpu/celeba_pack.py.
+    On the CPU all methods on three teachers of the digits, 100 steps: pack_speedup is over all of the teachers.
+    pack_flatness: member-steps/s of 96 members in one pack over those of 12. On a GPU: gpu/celeba_pack.py.
     """
     if options.device.type == "cuda":
         return celeba_pack.run(options)
-    packs = default_packs()
+    packs = packs_of_all_methods()
     data = Digits().load()
     rows = [_training(pack, data, options) for pack in packs]
     finished = _finished(packs[-1], options)
@@ -42,13 +48,13 @@ def run(options: Options) -> Result:
     return Result([*rows, finished], values)
 
 
-def default_packs() -> list[list[Member]]:
-    """The default study's packs of its first seed, one a teacher, the largest teacher last."""
+def packs_of_all_methods() -> list[list[Member]]:
+    """The packs of one seed, one a teacher, the largest teacher last."""
     from study.config.command_line import compose
     from study.config.parse import study_config
     from study.planning.members import plan_members, plan_packs
 
-    config = study_config(compose("config", []))
+    config = study_config(compose("config", STUDY))
     first = [one for one in plan_members(config) if one.seed == config.seeds[0] and one.teacher]
     return [list(pack.members) for pack in reversed(plan_packs(first, None))]
 

@@ -40,9 +40,11 @@ def _lines(config: StudyConfig, num_slots: int | None) -> Iterator[str]:
     yield f"student {config.student.name}: {_describe(counts.student)}"
     for spec in plan_teachers(config):
         size = counts.teachers[spec.teacher_id]
-        gap = f"{size.params / counts.student.params:.3g} times the student"
+        gap = size.params / counts.student.params
+        times = f"{gap:,.0f}" if gap >= 100 else f"{gap:.3g}"
         state = _to_be(spec) if spec in missing else "there"
-        yield f"teacher {spec.name}: {_describe(size)}, {gap}, {state}"
+        seed = f" (seed {spec.seed})" if spec.seed else ""
+        yield f"teacher {spec.name}{seed}: {_describe(size)}, {times} times the student, {state}"
     yield f"memory of a worker: about {describe_bytes(memory_bytes(config, counts, packs))}"
     hours = costs.device_seconds(packs, missing) / 3600
     yield f"about {hours:.3g} device-hours at {throughput.macs_per_second:.3g} MACs/s a worker ({throughput.source})"

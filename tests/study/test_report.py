@@ -24,7 +24,7 @@ def test_published_table6_makes_a_report(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "study_dir or published must be given"),
+        ([], "study_dir, example or published must be given"),
         (["published=table6"], "report_dir must be given"),
         (["published=table5", "report_dir=x"], "published must be one of"),
         (["no_such_key=1"], "no_such_key"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from trained_study import TRAINED
 
 from study.config.command_line import compose
 from study.config.parse import study_config
@@ -15,10 +16,16 @@ from study.search.outcomes import Outcome
 from trainables.seeds import derived_seed
 from trainables.specs import Member
 
-SMALL = ("protocol=tuned", "protocol.num_trials=6", "protocol.trials_per_round=2", "protocol.startup_trials=2")
+SMALL = (
+    "protocol=tuned",
+    "protocol.teachers=[unet_64]",
+    "protocol.num_trials=6",
+    "protocol.trials_per_round=2",
+    "protocol.startup_trials=2",
+)
 
 # Made-up FIDs follow from run ids, so the budget that the ids hang on is fixed here.
-DEFAULT = ["train.steps=200"]
+DEFAULT = [*TRAINED, "train.steps=200"]
 
 
 @cache
@@ -27,8 +34,8 @@ def default_study() -> StudyConfig:
 
 
 def tuned_config(study_dir: Path, *overrides: str) -> StudyConfig:
-    """The default study under overrides of protocol, search_space, method and pack; models are looked at only once."""
-    cfg: Any = OmegaConf.to_container(compose("config", [*SMALL, *overrides]), resolve=True)
+    """That study under overrides of protocol, search_space, method and pack; models are looked at only once."""
+    cfg: Any = OmegaConf.to_container(compose("config", [*TRAINED, *SMALL, *overrides]), resolve=True)
     study = default_study()
     names = [teacher.name for teacher in study.teachers]
     tuning = make_tuning(

@@ -69,8 +69,8 @@ def test_a_ratio_is_between_neighbours() -> None:
     assert slow.over(quick) == 2.0
 
 
-def test_the_default_packs_have_every_method_on_every_teacher() -> None:
-    packs = pack.default_packs()
+def test_the_packs_have_every_method_on_every_teacher() -> None:
+    packs = pack.packs_of_all_methods()
     assert [members[0].teacher.name for members in packs if members[0].teacher] == ["unet_16", "unet_64", "unet_160"]
     assert {len(members) for members in packs} == {7}
 

@@ -16,13 +16,17 @@ from trainables import data
 from trainables.data.latents import LATENTS, MANIFEST, NULL, describe_shard
 
 Refusal = Callable[[Sequence[str]], str]
+TRAINED = "teachers=[unet_16]"
 CUT = "student=diff_pruned student.teacher=unet_16"
 BAD = [
     ("process.scheduler=EulerDiscreteScheduler", "process.scheduler must be one of DDPMScheduler"),
     ("process.config=3", "process.config must be a mapping"),
     ("process.config.num_train_timesteps=-5", "process.config.num_train_timesteps must be a whole number from 1"),
     ("process.config.num_train_timesteps=1000000000000", "process.config.num_train_timesteps"),
-    ("process.config.num_train_timesteps=10", "evaluation.sampler_steps must be a whole number from 1 to 10"),
+    (
+        "process.config.num_train_timesteps=10 teachers=[unet_16]",
+        "evaluation.sampler_steps must be a whole number from 1 to",
+    ),
     ("process.config.beta_start=nan", "process.config.beta_start must be a number above 0 and below 1"),
     ("process.config.beta_start=-1", "process.config.beta_start"),
     ("process.config.beta_end=2", "process.config.beta_end"),
@@ -56,7 +60,10 @@ BAD = [
     ("teachers=[{name:x,folder:3}]", "teachers.folder must be a path"),
     ("data=generated data.channels=-1", "data.channels"),
     ("data=generated data.text=[5]", "data.text must be null or two whole numbers"),
-    ("data=generated data.size=16", "evaluation.feature_extractor=digits-cnn-v1 reads images of 8x8"),
+    (
+        "data=generated data.size=16 teachers=[unet_16]",
+        "evaluation.feature_extractor=digits-cnn-v1 reads images of 8x8",
+    ),
     ("+data.source=magic", "digits, folder, huggingface, latents, generated"),
     ("dry_run=1", "dry_run must be true or false"),
 ]
@@ -74,10 +81,13 @@ FILES = [
     ("data=folder data.name=a data.path=@nowhere data.size=8", "data.path must be a folder of images"),
     ("data=folder data.name=a data.path=@empty data.size=8", "data.path must hold images"),
     ("data=folder data.name=a data.path=@no_images data.size=8 data.cache=@cache", "cannot be read as an image"),
-    ("data=folder data.name=../a data.path=@images data.size=8 data.cache=@cache", "data.name"),
+    ("data=folder data.name=../a data.path=@images data.size=8 data.cache=@cache teachers=[unet_16]", "data.name"),
     ("data=folder data.name=a data.path=@images data.size=8 data.cache=/proc/x", "data.cache: /proc/x"),
     ("data=folder data.name=a data.path=@images data.size=8 data.cache=3", "data.cache must be null or a path"),
-    ("data=folder data.name=a data.path=@images data.size=9 data.cache=@cache", "group_size must divide the 81"),
+    (
+        f"data=folder data.name=a data.path=@images data.size=6 data.cache=@cache {TRAINED}",
+        "group_size must divide the 36",
+    ),
     ("data=folder data.name=a data.path=@images data.size=0", "data.size"),
     ("data=huggingface data.name=a data.path=@empty data.size=8", "data.path must be a data set that save_to_disk"),
     ("data=huggingface data.name=a data.path=@empty data.size=8 data.split=../x", "data.split"),

@@ -230,7 +230,7 @@ def test_seeds_of_teachers_that_cannot_be_are_refused(seeds: str, message: str) 
 def test_searches_take_one_seed_of_teachers() -> None:
     with pytest.raises(ValueError, match=r"teacher_seeds must hold one seed where settings are searched"):
         config_of("teacher_seeds=[0,1]", "protocol=tuned")
-    assert config_of("teacher_seeds=[4]", "protocol=tuned").teachers[0].seed == 4
+    assert config_of("teacher_seeds=[4]", "teachers=[unet_64]", "protocol=tuned").teachers[0].seed == 4
 
 
 @pytest.mark.parametrize("source", ["folder", "huggingface", "latents"])

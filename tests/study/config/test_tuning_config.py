@@ -39,7 +39,7 @@ BAD = [
     ("protocol.early_stopping.keep=1", "protocol.early_stopping.keep"),
     ("protocol.sequential_seeds.compare=[out_kd]", "protocol.sequential_seeds.compare"),
     ("protocol.sequential_seeds.compare=[out_kd,lift]", "protocol.sequential_seeds.compare"),
-    ("protocol.sequential_seeds={compare:[out_kd,out_feat_kd],first:9,alpha:0.05}", "first"),
+    ("protocol.sequential_seeds={compare:[out_kd,out_feat_kd],first:11,alpha:0.05}", "first"),
 ]
 
 
@@ -83,8 +83,8 @@ def test_a_space_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 def test_only_the_teachers_that_are_tuned_are_made(tmp_path: Path) -> None:
     config = study_config(compose("config", [f"study_dir={tmp_path}", "protocol=tuned"]))
-    assert [teacher.name for teacher in config.teachers] == ["unet_64"]
-    assert tuning_of(config).teachers == ("unet_64",)
+    assert [teacher.name for teacher in config.teachers] == ["digits_1360k"]
+    assert tuning_of(config).teachers == ("digits_1360k",)
 
 
 def test_protocol_search_is_one_method_without_confirm_seeds(tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_a_tuning_follows_the_teachers_of_the_study() -> None:
         study_config(compose("config", ["protocol=search", "teachers=[unet_16]", "protocol.teachers=[unet_32]"]))
     default = study_config(compose("config", ["protocol=search"])).tuning
     assert default is not None
-    assert default.teachers == ("unet_64",)
+    assert default.teachers == ("digits_1360k",)

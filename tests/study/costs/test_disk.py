@@ -136,7 +136,7 @@ def test_too_little_room_is_refused_before_anything_is_started(tmp_path: Path, m
 
 
 def test_the_need_grows_with_the_plan_and_what_is_kept_of_a_pack(tmp_path: Path) -> None:
-    overrides = [f"study_dir={tmp_path}", "seeds=[0,1]", "teachers=[unet_16]", "methods=[out_kd]"]
+    overrides = [f"study_dir={tmp_path}", "seeds=[0,1]", "teachers=[unet_16]", "methods=[out_kd]", "student=unet_8"]
     config = study_config(compose("config", overrides))
 
     def need(num_slots: int = 2, missing: Sequence[TeacherSpec] = (), **changes: Any) -> DiskNeed:
@@ -160,7 +160,14 @@ def test_the_cache_of_prepared_images_is_said_and_is_not_of_the_study(tmp_path: 
     for number in range(4):
         noise = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(noise).save(root / f"{number}.png")
-    data = ["data=folder", f"data.path={root}", "data.size=8", "data.name=pets", f"data.cache={tmp_path / 'cache'}"]
+    data = [
+        "teachers=[unet_16]",
+        "data=folder",
+        f"data.path={root}",
+        "data.size=8",
+        "data.name=pets",
+        f"data.cache={tmp_path / 'cache'}",
+    ]
     config = study_config(compose("config", [f"study_dir={tmp_path / 'study'}", "dry_run=true", *data]))
     need = estimate_disk(config, [], plan_packs(plan_members(config), None), 1, Counts.of(config))
     assert need.cache >= 4 * 3 * 8 * 8

@@ -19,7 +19,7 @@ from trainables.training.recorded_features import feature_names, record_features
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
-    """Eight times the batch of the default study, of which one rank has it all."""
+    """Eight times the batch of the default one, of which one rank has it all."""
     folder: Path = tmp_path_factory.mktemp("study")
     return study_config(compose("config", [f"study_dir={folder}", "train.batch_size=256", "methods=[out_feat_kd]"]))
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from trained_study import TRAINED
 
 from study.config.command_line import compose
 from study.config.parse import study_config
@@ -36,7 +37,7 @@ class KnownCosts:
 
 @pytest.fixture(scope="module")
 def config() -> StudyConfig:
-    return study_config(compose("config", []))
+    return study_config(compose("config", TRAINED))
 
 
 COSTS = KnownCosts(

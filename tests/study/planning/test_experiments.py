@@ -9,6 +9,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
+from trained_study import TRAINED
 
 from study.config.command_line import compose
 from study.config.options import option_names
@@ -135,7 +136,7 @@ def test_shapes_that_are_not_said_or_wrong_are_refused(overrides: list[str], mes
 
 
 def test_what_is_planned_without_data_is_not_run(tmp_path: Path) -> None:
-    overrides = ["data=folder", "data.name=mine", "data.size=8"]
+    overrides = ["data=folder", "data.name=mine", "data.size=8", "teachers=[unet_16]"]
     with pytest.raises(ValueError, match=r"data\.path"):
         study_config(compose("config", overrides))
     config = study_config(compose("config", [*overrides, "dry_run=true"]))
@@ -144,9 +145,9 @@ def test_what_is_planned_without_data_is_not_run(tmp_path: Path) -> None:
 
 
 def test_the_dry_run_says_what_the_study_takes() -> None:
-    text = describe(study_config(compose("config", ["seeds=[0,1]"])))
+    text = describe(study_config(compose("config", [*TRAINED, "seeds=[0,1]"])))
     assert "44 members in 8 packs of 1 to 7" in text
-    assert "teacher unet_160: 3,902,401 parameters, 0.1847G MACs, 379 times the student, to be trained" in text
+    assert "teacher unet_160: 6,620,641 parameters, 0.1903G MACs, 1,463 times the student, to be trained" in text
     assert re.search(r"device-hours at 4e\+10 MACs/s a worker \(assumed of a CPU thread\)\nabout \d+ MB of disk", text)
 
 

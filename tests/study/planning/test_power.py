@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_record import make_record
+from trained_study import TRAINED
 
 from analysis.records.rows import write_run
 from study.config.command_line import compose
@@ -17,7 +18,7 @@ from study.planning.power import describe_power
 
 
 def config_of(*overrides: str) -> StudyConfig:
-    return study_config(compose("config", ["dry_run=true", *overrides]))
+    return study_config(compose("config", ["dry_run=true", *TRAINED, *overrides]))
 
 
 def described(*overrides: str) -> str:

@@ -47,9 +47,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return values
 
 
+OVERRIDES = ("teachers=[unet_16]", "methods=[diffusion_only,out_kd,lift]")
+
+
 @pytest.fixture(scope="module")
 def planned() -> list[Member]:
-    return plan_members(study_config(compose("config", ["teachers=[unet_16]", "methods=[diffusion_only,out_kd,lift]"])))
+    return plan_members(study_config(compose("config", [*OVERRIDES, "seeds=[0,1,2,3,4]"])))
 
 
 def tags(**values: str) -> frozenset[tuple[str, str]]:
