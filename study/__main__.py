@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": "compare the files of a study with their digests",
     "check": "whether a loss, data source, ... of your own holds what a study asks of it",
     "latents": "encode a data set once, for data=latents",
+    "complete": "what a shell may put after what is typed",
     "bench": "measure what it costs on this machine",
 }
 

@@ -158,9 +158,6 @@ def _tuning(
     check_keys(f"protocol={protocol['name']}", protocol, ["name", *(KEYS if protocol["name"] != "grid" else [])])
     if protocol["name"] == "grid":
         return None
-    shipped = option_config("protocol", "tuned")["teachers"]
-    if protocol.get("teachers") == shipped and not set(shipped) & set(teachers):
-        protocol = {**protocol, "teachers": None}  # the default is for the default teachers
     return make_tuning(
         protocol, raw["search_space"], recipe=recipe, teachers=teachers, num_elements=shape.num_elements, own=own
     )
