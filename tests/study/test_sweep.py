@@ -11,6 +11,8 @@ import pytest
 from tiny_sweep import Sweep, copy_teachers, sweep_command
 
 from analysis.records.rows import finished_run_ids, read_curve, read_runs
+from study.directory.claim import claim
+from study.directory.verify import FOREIGN, verify
 
 pytestmark = pytest.mark.full
 
@@ -20,8 +22,18 @@ def rows(study_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def study(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scratch")
+    (folder / "notes.txt").write_text("of somebody else")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(sweep: Sweep, scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its students are a link to scratch space."""
     study_dir = tmp_path_factory.mktemp("study")
+    claim(study_dir)
+    (study_dir / "students").symlink_to(scratch)
     result = sweep(study_dir)
     assert result.returncode == 0, result.stderr
     assert "lift_place_feat" in result.stdout
@@ -51,6 +63,13 @@ def test_a_row_comes_with_its_curve_student_and_samples(study: Path) -> None:
             assert row["capacity_gap"] == row["teacher_params"] / row["student_params"]
             assert row["teacher_fid"] > 0
             assert row["student_teacher_distance"] > 0
+
+
+def test_students_are_written_where_their_link_leads(study: Path, scratch: Path) -> None:
+    assert (study / "students").is_symlink()
+    train_ids = {row["train_id"] for row in rows(study).values()}
+    assert {path.name for path in scratch.iterdir()} == {"notes.txt", *train_ids}
+    assert [(finding.kind, finding.text) for finding in verify(study)] == [(FOREIGN, f"{study}/students/notes.txt")]
 
 
 def test_nothing_is_left_over(study: Path) -> None:
