@@ -35,10 +35,13 @@ def bar(
     display = Display(total, seconds)
     trouble = Trouble(count.study_dir, count.since or datetime.now(UTC))
 
-    def draw() -> None:
+    def tell() -> None:
         with suppress(OSError):
             for line in trouble():
                 display.write(line)
+
+    def draw() -> None:
+        tell()
         with suppress(Exception):  # records or a cluster that are away for a moment: the next look follows
             count.refresh()
             display.show(*describe(count))
@@ -51,6 +54,7 @@ def bar(
             yield
         draw()
     finally:
+        tell()  # of what ended the block
         display.close()
 
 

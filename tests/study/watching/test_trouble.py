@@ -1,6 +1,7 @@
 """What goes wrong is said while the sweep runs, once, with its cause, and when work is taken up again."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,13 @@ def test_looks_at_the_cluster_that_fail_are_said_after_three_in_a_row(tmp_path: 
     assert said.endswith(": no answer")
 
 
-def test_the_terminal_says_it_above_the_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_the_terminal_says_it_above_the_bar(
+    error: BaseException | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     count = StudyCount(tmp_path, since=NOW)
-    with bar(count, lambda _: (0, ""), total=1):
+    with suppress(KeyboardInterrupt), bar(count, lambda _: (0, ""), total=1):
         write(tmp_path, "worker_lost", cause="its node is gone", without_progress=1)
+        if error is not None:
+            raise error
     assert "12:00:01 a worker was lost, its work goes on: its node is gone\n" in capsys.readouterr().err
