@@ -85,10 +85,12 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
             yield Cluster(slots.number, memory, _dashboard_url(context), slots.spans_nodes, live)
         finally:
             ends_well = expect_end()
-            left = [ray_internals.session_dir(), *ray_internals.socket_dirs()] if processes and ends_well else []
+            left = ray_internals.socket_dirs() if processes else []
+            if processes and ends_well:  # else Ray's logs stay
+                left.append(ray_internals.session_dir())
             ray.shutdown()
             remove_folders(left)
-            if not ends_well:  # Ray's logs stay
+            if not ends_well:
                 ray_internals.kill_cluster(processes)
 
 
