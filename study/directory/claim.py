@@ -44,11 +44,12 @@ def claim(study_dir: Path) -> bool:
 def claim_again(study_dir: Path) -> None:
     """Puts the marker back where a study was removed and its workers wrote on: else the same command would refuse it.
 
-    For the end of a lease. A folder with any other name in it stays as it is.
+    For the end of a lease. A folder without our training state, or with any other name in it, stays as it is.
     """
     if is_local(study_dir) and study_dir.is_dir() and not (study_dir / MARKER).exists():
         names = {path.name for path in study_dir.iterdir()}
-        if names and names <= set(_LINKED):
+        packs = [path.name for path in (study_dir / "checkpoints").glob("*")]
+        if names <= set(_LINKED) and packs and all(map(CONTENT_ID.match, packs)):
             create(study_dir / MARKER, sealed(MARKER, _FACTS))
 
 

@@ -191,12 +191,14 @@ def test_a_removed_study_that_workers_wrote_on_can_be_begun_again(tmp_path: Path
                 (study_dir / name).mkdir(parents=True)
             time.sleep(10)
 
-    for folder, names in (("study", ["checkpoints", "records"]), ("foreign", ["checkpoints", "photos"])):
+    pack = f"checkpoints/{'a' * 16}"
+    for folder, names in (("study", [pack, "records"]), ("foreign", [pack, "photos"]), ("other", ["checkpoints/best"])):
         with pytest.raises(LostLeaseError):
             remove(tmp_path / folder, *names)
     require_claimable(tmp_path / "study")
-    with pytest.raises(ValueError, match="foreign holds checkpoints, photos"):
-        require_claimable(tmp_path / "foreign")
+    for folder in ("foreign", "other"):
+        with pytest.raises(ValueError, match="and no study.marker; nothing in it was touched"):
+            require_claimable(tmp_path / folder)
 
 
 def test_a_directory_that_cannot_be_written_any_more_stops_the_sweep(
