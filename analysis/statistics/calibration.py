@@ -1,6 +1,6 @@
 """python -m analysis.statistics.calibration: how often tests are wrong, what intervals cover, what the tests find.
 
-Simulated studies whose truth is known, with the shared seed effects of the default study
+Simulated studies whose truth is known, with the shared seed effects of the pilot study
 (analysis/statistics/simulated.py), without and with collapses of single methods. The result is shipped as
 analysis/published/calibration.json, is checked by the tests and stands in the appendix of every report.
 """

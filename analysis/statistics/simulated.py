@@ -1,7 +1,7 @@
 """Simulated studies with the shared seed effects of a real one: what power and calibration are computed from.
 
 A FID is a mean plus four parts: one of the seed (shared by all methods and teachers), one of seed and method, one of
-seed and teacher, and its own; their shares of the variance are those of the default study
+seed and teacher, and its own; their shares of the variance are those of the pilot study
 (analysis/published/covariances.json, which says where they come from). A hard seed is bad for every method; a collapse
 is a member's own.
 """
@@ -37,7 +37,7 @@ class SeedEffects:
 
 
 def shipped_effects() -> SeedEffects:
-    """The seed effects of the default study."""
+    """The seed effects of the pilot study."""
     text = (resources.files("analysis") / "published" / "covariances.json").read_text(encoding="utf-8")
     found = json.loads(text)
     return SeedEffects(**{name: float(found[name]) for name in SeedEffects.__dataclass_fields__})
