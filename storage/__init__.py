@@ -10,7 +10,7 @@ Imports neither of the other packages; they all may import this one.
 
 from storage.atomic import new_file, new_folder, remove_temporaries
 from storage.changes import create, free_bytes, full_disk, made_folders, move, overwrite, remove_folder, set_aside
-from storage.copies import cached, filled_folder, local_copy, made_once, own_folder, source
+from storage.copies import cached, filled_folder, local_copy, locked, made_once, own_folder, source
 from storage.location import location
 from storage.makers import one_maker
 from storage.paths import filesystem, is_local, is_there, name_in_store, whole_folders
@@ -31,6 +31,7 @@ __all__ = [
     "is_there",
     "local_copy",
     "location",
+    "locked",
     "made_folders",
     "made_once",
     "move",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +14,8 @@ from trainables.data.images import ImageSource
 from trainables.data.listing import ENDINGS, File, Listing, list_images
 from trainables.data.partition import chosen_names, find_partition
 from trainables.data.pixels import read_image
-from trainables.data.prepare import Prepared, prepared
+from trainables.data.preparing.cache import Prepared, prepared
+from trainables.data.preparing.decode import Undecoded
 from trainables.seeds import derived_generator
 
 
@@ -55,26 +54,20 @@ class Folder(ImageSource):
 
     def _prepare(self) -> tuple[Prepared, list[int] | None, int | None]:
         listing = self._listing()
-        said = listing.describe_left_out()
-
-        def images() -> Iterator[Image.Image]:
-            num_several = 0
-            for file in listing.files:
-                path = listing.root / file.name
-                what = os.fsencode(path).decode(errors="backslashreplace")  # a name need not be UTF-8
-                image, has_others = read_image(path, f"data.path: {what}", self.background)
-                num_several += has_others
-                yield self._fit(image, what)
-            several = f"data.path: of {num_several} files with several frames the first is taken" if num_several else ""
-            for line in filter(None, (said, several)):
-                print(line, file=sys.stderr)
-
-        found = prepared(self._key(listing.stamp()), self.cache, len(listing.files), self.size, images)
+        names = [file.name for file in listing.files]
+        source = Undecoded(names, self._decode, self.size, self.channels or 3, listing.describe_left_out())
+        found = prepared(self._key(listing.stamp()), self.cache, source, prepare=self.prepare)
         if not self.classes:
             return found, None, None
         known = sorted({file.parts[0] for file in listing.files})
         numbers = {name: number for number, name in enumerate(known)}
         return found, [numbers[file.parts[0]] for file in listing.files], len(known)
+
+    def _decode(self, name: str) -> tuple[Image.Image, bool]:
+        path = Path(self.path) / name
+        what = os.fsencode(path).decode(errors="backslashreplace")  # a name need not be UTF-8
+        image, has_others = read_image(path, f"data.path: {what}", self.background)
+        return self._fit(image, what), has_others
 
     def _listing(self) -> Listing:
         """The files that are asked for. Raises ValueError where there are none."""

@@ -1,7 +1,7 @@
 """A data set of the `datasets` package, saved to disk with save_to_disk. Needs the extra `huggingface`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +13,23 @@ from trainables.checks import require_choice, require_text
 from trainables.data.images import ImageSource
 from trainables.data.listing import stamp_of
 from trainables.data.pixels import read_image
-from trainables.data.prepare import Prepared, prepared
+from trainables.data.preparing.cache import Prepared, prepared
+from trainables.data.preparing.decode import Undecoded
 
 _SPLIT = "the name of a split"
+
+
+class _Numbered(Sequence[tuple[int, Any]]):
+    """A column's values with the numbers of their rows."""
+
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, number: Any) -> Any:
+        return number, self._column[number]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +54,14 @@ class HuggingFace(ImageSource):
         labels = None if self.label_column is None else rows[self.label_column][:]
         num_classes = None if labels is None else self._num_classes(labels, rows.features[self.label_column])
 
-        def images() -> Iterator[Image.Image]:
-            for number, row in enumerate(rows.select_columns([self.image_column])):
-                image, _ = read_image(*self._source(row[self.image_column], number), self.background)
-                yield self._fit(image, f"row {number}")
-
         key = self._key(json.dumps([stamp_of(folder), self.image_column]))
-        return prepared(key, self.cache, len(rows), self.size, images), labels, num_classes
+        source = Undecoded(_Numbered(rows[self.image_column]), self._decode, self.size, self.channels or 3)
+        return prepared(key, self.cache, source, prepare=self.prepare), labels, num_classes
+
+    def _decode(self, row: tuple[int, Any]) -> tuple[Image.Image, bool]:
+        number, value = row
+        image, has_others = read_image(*self._source(value, number), self.background)
+        return self._fit(image, f"row {number}"), has_others
 
     def _rows(self, folder: Path) -> Any:
         """The data set, with images as their files have them. Raises ValueError for an empty one or a wrong column."""

@@ -17,9 +17,10 @@ from PIL import Image
 from trainables.checks import require_choice, require_text, require_whole
 from trainables.data.dataset import CLASSES, Dataset
 from trainables.data.pixels import RESAMPLING, fit
-from trainables.data.prepare import Prepared
+from trainables.data.preparing.as_they_are import AsTheyAre
+from trainables.data.preparing.cache import Prepared
 
-_PLACES = ("path", "cache")  # where something is says nothing of what it is
+_PLACES = ("path", "cache", "prepare")  # where and how something is kept says nothing of what it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class ImageSource:
 
     crop_box: left, top, right, bottom. background: what shows through transparent pixels, a grey of 0 to 255 or [red,
     green, blue]. channels: 1 or 3; null: as the images are. flip: half of the images that training sees are mirrored.
-    cache: where the prepared images are kept (by default in the system's temporary folder).
+    cache: where the prepared images are kept (by default in the system's temporary folder). prepare: true: they are;
+    false: images are decoded whenever a batch asks for them; null: where the cache has no room for them.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ImageSource:
     channels: int | None = None
     flip: bool = False
     cache: str | None = None
+    prepare: bool | None = None
 
     def __post_init__(self) -> None:
         _require_path(self.path)
@@ -56,6 +59,8 @@ class ImageSource:
         self._require_bool("flip")
         if self.cache is not None:
             require_text("data.cache", self.cache, "null or a path")
+        if self.prepare is not None and not isinstance(self.prepare, bool):
+            raise ValueError(f"data.prepare must be null, true or false but got {self.prepare!r}")
 
     def _require_bool(self, key: str) -> None:
         if not isinstance(getattr(self, key), bool):
@@ -78,7 +83,8 @@ class ImageSource:
 
     def cache_bytes(self) -> int:
         """What the prepared images take on each machine that reads them; reads them."""
-        return int(self._read[0].images.numel())
+        images = self._read[0].images
+        return 0 if isinstance(images, AsTheyAre) else images.numel()
 
     def _fit(self, image: Image.Image, what: str) -> Image.Image:
         if self.crop_box is not None and (self.crop_box[2] > image.width or self.crop_box[3] > image.height):
