@@ -14,11 +14,14 @@ from study.costs.preflight import GPUS, _fit, describe_fetched, describe_gpus
 from study.planning.members import plan_members, plan_packs, plan_teachers
 
 # MACs of one image, in 1e9: of the paper's pixel networks as counted; of DiT as published; of the U-Net of Stable
-# Diffusion by hand from BK-SDM's table.
+# Diffusion by hand from BK-SDM's table. Of a layer of Stable Diffusion 3 medium by hand: 12 d^2 for every token of image
+# and text (four projections, and an MLP four times as wide), and what all tokens say to each other.
 STUDENT, CELEBA, HALF, LESS, LEAST = 0.78, 24.1, 6.06, 5.81, 4.22
 BEDROOM, BEDROOM_HALF = 248.0, 62.0
 DIT_XL, DIT_14, DIT_7 = 118.7, 59.3, 29.7
 SD21, SD21_BASE = 403.0, 270.0
+TOKENS, WIDTH = 32 * 32 + 333, 1536
+SD3_LAYER = (12 * TOKENS * WIDTH**2 + 2 * TOKENS**2 * WIDTH) / 1e9
 
 
 def packs(steps: float, batch: int, teachers: float, members: int, student: float) -> float:
@@ -44,6 +47,7 @@ HOURS = {
     "imagenet_dit_table7": packs(5e5, 256, DIT_XL + DIT_14, 4, DIT_7) + packs(5e5, 256, 0, 1, DIT_14)
     + sampling(50_000, 500, DIT_XL + DIT_14 + 4 * DIT_7),
     "sd21_bksdm": packs(5e4, 128, SD21, 2, SD21_BASE) + sampling(30_000, 50, SD21 + 2 * SD21_BASE),
+    "sd3_flow": packs(5e5, 256, 24 * SD3_LAYER, 2, 12 * SD3_LAYER) + sampling(30_000, 56, 48 * SD3_LAYER),
 }  # fmt: skip
 
 
