@@ -40,6 +40,7 @@ def sources(package: str) -> list[Path]:
 # that lies in no wing is a wing of its own name.
 FLOORS: dict[str, tuple[set[str], ...]] = {
     "study": (
+        {"complete"},
         {
             *("__main__", "sweep", "bench", "status", "cancel", "report", "teachers", "latents", "verify"),
             *("check", "init"),

@@ -14,8 +14,8 @@ from study.costs.preflight import GPUS, _fit, describe_fetched, describe_gpus
 from study.planning.members import plan_members, plan_packs, plan_teachers
 
 # MACs of one image, in 1e9: of the paper's pixel networks as counted; of DiT as published; of the U-Net of Stable
-# Diffusion by hand from BK-SDM's table. Of a layer of Stable Diffusion 3 medium by hand: 12 d^2 for every token of image
-# and text (four projections, and an MLP four times as wide), and what all tokens say to each other.
+# Diffusion by hand from BK-SDM's table. Of a layer of Stable Diffusion 3 medium by hand: 12 d^2 for every token of
+# image and text (four projections, and an MLP four times as wide), and what all tokens say to each other.
 STUDENT, CELEBA, HALF, LESS, LEAST = 0.78, 24.1, 6.06, 5.81, 4.22
 BEDROOM, BEDROOM_HALF = 248.0, 62.0
 DIT_XL, DIT_14, DIT_7 = 118.7, 59.3, 29.7
