@@ -186,8 +186,7 @@ class _Scene:
     sweep: subprocess.Popen[bytes]
     log: Path
     deadline: float
-    second_death: float | None = None  # when the process that trains died for the second time
-    told_after: float | None = None  # seconds from it to the line about it
+    told_after: float | None = None  # seconds from a death to the line about it, where it was the second in a row
 
     def play(self, rng: random.Random) -> Strike:
         if self.kind.startswith("dying"):
@@ -241,10 +240,8 @@ class _Scene:
                     kill(pid)
                     killed.append(pid)
                     struck = time.monotonic()
-                    if len(killed) == 2:
-                        self.second_death = struck
-            if self.second_death and self.told_after is None and "again without progress" in self._text():
-                self.told_after = time.monotonic() - self.second_death
+            if self.told_after is None and "again without progress" in self._text():
+                self.told_after = time.monotonic() - struck
             return self._has_ended() or self._text().count(_SENTENCES[self.kind]) > 0
 
         self._wait(look)

@@ -46,6 +46,13 @@ def test_the_end_of_a_sweep_is_judged(kind: str, code: int, said: str, wrong: li
     assert scene(kind, tmp_path, code, said)._wrong(31.0, (1, 130)) == [*wrong, "said after 31 s"]
 
 
+@pytest.mark.parametrize(("told_after", "wrong"), [(None, 1), (31.0, 1), (2.0, 0)])
+def test_the_second_death_in_a_row_must_be_told_soon(told_after: float | None, wrong: int, tmp_path: Path) -> None:
+    ended = scene("dying_worker", tmp_path, 1, strikes._SENTENCES["dying_worker"])
+    ended.told_after = told_after
+    assert ended._wrong(5.0, (1,)) == ["the second death was not told in time"] * wrong
+
+
 def test_a_lease_and_a_process_that_are_left_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sweep-x.lease").touch()
     ended = scene("raylet", tmp_path, 1, "")
