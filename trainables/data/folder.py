@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from trainables.checks import require_whole
 from trainables.data.images import ImageSource
-from trainables.data.listing import ENDINGS, File, Listing, list_images
+from trainables.data.listing import ENDINGS, File, Listing, list_images, split_ending
 from trainables.data.partition import chosen_names, find_partition
 from trainables.data.pixels import read_image
 from trainables.data.preparing.cache import Prepared, prepared
@@ -93,14 +93,15 @@ class Folder(ImageSource):
             wanted, where = chosen_names(path, self.split_value), str(path)
         else:
             wanted, where = set(self.partition or ()), "the list"
-        by_stem = {PurePosixPath(name).stem: name for name in wanted}  # CelebA comes as PNG too
+        by_stem = {split_ending(name)[0]: name for name in wanted}  # CelebA comes as PNG too
         kept, missing = [], set(wanted)
         for file in listing.files:
-            said = [name for name in (file.name, file.parts[-1]) if name in wanted]
-            said = said or [by_stem[stem] for stem in (PurePosixPath(file.name).stem,) if stem in by_stem]
-            if said:
+            last = file.parts[-1]
+            of_stem = by_stem.get(split_ending(last)[0])
+            said = next((name for name in (file.name, last) if name in wanted), of_stem)
+            if said is not None:
                 kept.append(file)
-                missing.discard(said[0])
+                missing.discard(said)
         if missing:
             raise ValueError(
                 f"data.partition: {len(missing)} of the {len(wanted)} names of {where}, {min(missing)} first, are not"
