@@ -1,7 +1,7 @@
 """Evaluates one model under the study's protocol: samples, metrics, and where it differs from its teacher."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from trainables.evaluation.moments import Statistics
 from trainables.evaluation.real_images import NUM_SHOWN, save_grid, save_halves, shown_images
 from trainables.evaluation.reference_file import load_reference, save_reference
 from trainables.evaluation.references import read_statistics, reference_images, resized
-from trainables.evaluation.sample import decode_batch_size, sample_batches
+from trainables.evaluation.sample import decode_batch_size, sample_together
 from trainables.evaluation.study_extractor import require_varied, study_extractor
 from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups
@@ -33,6 +33,7 @@ from trainables.specs import content_id
 
 NUM_MAP_IMAGES = 64
 NUM_MAP_TIMESTEPS = 10
+_IMAGES_HELD = 2**18  # of all models that are sampled as one; their Inception features are 2 GB
 # What of the protocol's identity says which features a reference gives.
 _OF_REFERENCE = (
     "feature_extractor",
@@ -60,6 +61,14 @@ class Evaluation:
     def student_teacher_distance(self) -> float | None:
         """Mean squared difference of the outputs per element, over images and timesteps."""
         return float(self.error_maps["squared_error"].mean()) if self.error_maps else None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The features of all images of a model and a noise seed; shown: the first NUM_SHOWN images, uint8 (n, C, H, W)."""
+
+    features: Features
+    shown: torch.Tensor
 
 
 class Evaluator:
@@ -116,24 +125,42 @@ class Evaluator:
 
     @matrix_products(FLOAT32)
     def __call__(
-        self, model: nn.Module, teacher: nn.Module | None = None, *, place_group_size: int | None = None
+        self,
+        model: nn.Module,
+        teacher: nn.Module | None = None,
+        *,
+        place_group_size: int | None = None,
+        sampled: Sequence[Sampled] | None = None,
     ) -> Evaluation:
-        """Samples from the model and measures it, once for every noise seed, and compares it with its teacher."""
-        found, shown = [], []
-        for noise_seed in self._spec.noise_seeds:
-            features, samples = self._sampled(model, noise_seed)
-            found.append(compute_metrics(features, self._reference, self._spec.neighbours, device=self._device))
-            shown.append(samples)
+        """Samples from the model and measures it, once for every noise seed, and compares it with its teacher.
+
+        sampled: of the model, where `sample` has drawn them already.
+        """
+        drawn = self.sample([model])[0] if sampled is None else sampled
+        found = [
+            compute_metrics(one.features, self._reference, self._spec.neighbours, device=self._device) for one in drawn
+        ]
         metrics = {name: float(np.mean([one[name] for one in found])) for name in METRICS}
         maps = {} if teacher is None else self._error_maps(model, teacher, place_group_size)
-        return Evaluation(metrics, tuple(one["fid"] for one in found), shown[0], maps)
+        return Evaluation(metrics, tuple(one["fid"] for one in found), drawn[0].shown, maps)
 
-    def _sampled(self, model: nn.Module, noise_seed: int) -> tuple[Features, torch.Tensor]:
-        """The features of all images, of which only the first NUM_SHOWN are held."""
-        spec, features = self._spec, []
-        shown: list[torch.Tensor] = []
-        batches = sample_batches(
-            model,
+    @property
+    def num_together(self) -> int:
+        """How many models may be sampled as one: the features of all their images are held until they are measured."""
+        return max(1, _IMAGES_HELD // (self._spec.num_images * len(self._spec.noise_seeds)))
+
+    @matrix_products(FLOAT32)
+    def sample(self, models: Sequence[nn.Module]) -> list[list[Sampled]]:
+        """Of each of the models, which have one architecture and sample as one: what every noise seed gives."""
+        by_seed = [self._sampled(models, noise_seed) for noise_seed in self._spec.noise_seeds]
+        return [list(of_a_model) for of_a_model in zip(*by_seed, strict=True)]
+
+    def _sampled(self, models: Sequence[nn.Module], noise_seed: int) -> list[Sampled]:
+        spec = self._spec
+        features: list[list[Features]] = [[] for _ in models]
+        shown: list[list[torch.Tensor]] = [[] for _ in models]
+        batches = sample_together(
+            models,
             self._data,
             self._process,
             num_images=spec.num_images,
@@ -146,11 +173,13 @@ class Evaluator:
             batch_size=spec.batch_size,
             device=self._device,
         )
-        for images in batches:
-            features.append(self._features(images))
-            if sum(len(some) for some in shown) < NUM_SHOWN:
-                shown.append(images)
-        return Features.joined(features), torch.cat(shown)[:NUM_SHOWN].clone()
+        for batch in batches:
+            for images, mine, kept in zip(batch, features, shown, strict=True):
+                mine.append(self._features(images))
+                if sum(len(some) for some in kept) < NUM_SHOWN:
+                    kept.append(images)
+        joined = (torch.cat(kept)[:NUM_SHOWN].clone() for kept in shown)
+        return [Sampled(Features.joined(mine), some) for mine, some in zip(features, joined, strict=True)]
 
     @torch.inference_mode()
     def ask(self, teacher: nn.Module) -> list[tuple[Batch, torch.Tensor]]:

@@ -32,57 +32,9 @@ def sample_images(*arguments: Any, **settings: Any) -> torch.Tensor:
     return torch.cat(list(sample_batches(*arguments, **settings)))
 
 
-def sample_batches(
-    model: nn.Module,
-    data: Dataset,
-    process: Process,
-    *,
-    num_images: int,
-    sampler: str = "ddim",
-    sampler_steps: int,
-    spacing: str = "leading",
-    guidance: float = 1.0,
-    guidance_channels: str = "all",
-    noise_seed: int,
-    batch_size: int,
-    first_image: int = 0,
-    device: torch.device | str | None = None,
-) -> Iterator[torch.Tensor]:
-    """Images first_image .. first_image + num_images - 1 of the model, in order and in batches: uint8 (B, C, H, W) on
-    the CPU, 0 .. 255.
-
-    Image i has the i-th of the data's evaluation conditions, else that of the data's image i (modulo their number; a
-    class i modulo the number of classes), and classifier-free guidance where `guidance` is not 1: unconditional +
-    guidance * (conditional - unconditional), Ho and Salimans 2022, on all channels or, as in DiT's published sampling,
-    on the first three. `ddim` is Song et al. 2021 with eta 0, `ddpm` is ancestral sampling (Ho et al. 2020), `pndm`
-    linear multistep (Liu et al. 2022), `euler` follows a flow; all on the process the models were trained with and on
-    its evenly spaced timesteps: `leading` as in the DDIM reference code, `linspace` as DiT respaces them. The predicted
-    clean image is not clipped on the way unless the process says so: a student that leaves [-1, 1] is not repaired by
-    the sampler. Only the final image is clamped to [-1, 1], and a pixel that is not finite becomes 0.
-
-    `batch_size` is how many images travel through the sampler together, rounded up to whole micro-batches of
-    `micro_batch_size`; it changes memory and time and never an image. A micro-batch that does not fit the memory of the
-    device is halved, which changes the last bits. The model lies on `device` already (by default: where its parameters
-    are), is run in evaluation mode and is given back in the mode it came in.
-
-    Raises ValueError for a sampler that is not one of the process, or for a count that cannot be.
-    """
-    batches = sample_together(
-        [model],
-        data,
-        process,
-        num_images=num_images,
-        sampler=sampler,
-        sampler_steps=sampler_steps,
-        spacing=spacing,
-        guidance=guidance,
-        guidance_channels=guidance_channels,
-        noise_seed=noise_seed,
-        batch_size=batch_size,
-        first_image=first_image,
-        device=device,
-    )
-    return (images[0] for images in batches)
+def sample_batches(model: nn.Module, *arguments: Any, **settings: Any) -> Iterator[torch.Tensor]:
+    """What `sample_together` draws of one model, in order and in batches: uint8 (B, C, H, W)."""
+    return (images[0] for images in sample_together([model], *arguments, **settings))
 
 
 def sample_together(
@@ -101,8 +53,25 @@ def sample_together(
     first_image: int = 0,
     device: torch.device | str | None = None,
 ) -> Iterator[torch.Tensor]:
-    """The same of M models of one architecture, which sample as one: uint8 (M, B, C, H, W). Of more than one, the last
-    bits are not those of a model alone.
+    """Images first_image .. first_image + num_images - 1 of M models of one architecture, which sample as one, in order
+    and in batches: uint8 (M, B, C, H, W) on the CPU, 0 .. 255. Of more than one model, the last bits are not those of a
+    model alone.
+
+    Image i has the i-th of the data's evaluation conditions, else that of the data's image i (modulo their number; a
+    class i modulo the number of classes), and classifier-free guidance where `guidance` is not 1: unconditional +
+    guidance * (conditional - unconditional), Ho and Salimans 2022, on all channels or, as in DiT's published sampling,
+    on the first three. `ddim` is Song et al. 2021 with eta 0, `ddpm` is ancestral sampling (Ho et al. 2020), `pndm`
+    linear multistep (Liu et al. 2022), `euler` follows a flow; all on the process the models were trained with and on
+    its evenly spaced timesteps: `leading` as in the DDIM reference code, `linspace` as DiT respaces them. The predicted
+    clean image is not clipped on the way unless the process says so: a student that leaves [-1, 1] is not repaired by
+    the sampler. Only the final image is clamped to [-1, 1], and a pixel that is not finite becomes 0.
+
+    `batch_size` is how many images travel through the sampler together, rounded up to whole micro-batches of
+    `micro_batch_size`; it changes memory and time and never an image. A micro-batch that does not fit the memory of the
+    device is halved, which changes the last bits. The models lie on `device` already (by default: where its parameters
+    are), are run in evaluation mode and given back in the mode they came in.
+
+    Raises ValueError for a sampler that is not one of the process, or for a count that cannot be.
     """
     if not 1 <= sampler_steps <= process.num_timesteps:
         raise ValueError(f"evaluation.sampler_steps must be 1 .. {process.num_timesteps}, but got {sampler_steps}")

@@ -16,7 +16,7 @@ from torch import nn
 from storage import set_aside
 from trainables.arithmetic import matrix_products
 from trainables.data import Dataset, DataShape, load_data
-from trainables.evaluation.evaluator import Evaluation, Evaluator
+from trainables.evaluation.evaluator import Evaluation, Evaluator, Sampled
 from trainables.folders import Folders
 from trainables.losses.features import Shapes
 from trainables.models.digest import weights_digest
@@ -25,7 +25,7 @@ from trainables.models.saved import PackSpeed, TrainedStudent, load_student, sav
 from trainables.models.students import initial_student
 from trainables.models.teachers import load_teacher
 from trainables.ranks import Ranks
-from trainables.specs import Member
+from trainables.specs import Member, content_id
 from trainables.training.checkpoints import Checkpoints
 from trainables.training.early_stopping import Measure, judge
 from trainables.training.execution import BY_DEFAULT, Execution
@@ -143,12 +143,22 @@ def run_pack(
             save_student(outcome, folders.students / outcome.train_id, members[0].process)
     mine = members[ranks.rank :: ranks.world_size]
     asked = _asked_seconds(evaluator, teacher, [trained[member.train_id] for member in mine])
-    for member in mine:
-        student = trained[member.train_id]
-        assert student is not None
-        with blamed_on(member):
-            result = _evaluated(member, student, evaluator, teacher, device=torch_device, ranks=ranks)
-            sink(replace(result, eval_seconds=result.eval_seconds + (asked if student.model else 0.0)))
+    fused = execution.fuses(torch_device, ranks.world_size)
+    for some in _sampled_as_one([(member, trained[member.train_id]) for member in mine], fused, evaluator.num_together):
+        drawn, seconds = _drawn(some, evaluator, torch_device)
+        for member, student in some:
+            with blamed_on(member):
+                result = _evaluated(
+                    member,
+                    student,
+                    evaluator,
+                    teacher,
+                    sampled=drawn.pop(0) if drawn else None,
+                    device=torch_device,
+                    ranks=ranks,
+                )
+                spent = seconds + (asked if student.model else 0.0)
+                sink(replace(result, eval_seconds=result.eval_seconds + spent))
     _wait_for_all(members, ranks, finished)
     if checkpoints is not None:
         checkpoints.remove()
@@ -185,12 +195,48 @@ def _asked_seconds(evaluator: Evaluator, teacher: nn.Module | None, students: Se
     return (time.perf_counter() - started) / num_evaluated
 
 
+def _sampled_as_one(
+    students: Sequence[tuple[Member, TrainedStudent | None]], fused: bool, most: int
+) -> list[list[tuple[Member, TrainedStudent]]]:
+    """The students in groups that sample as one model: where packs are fused those of one architecture that were
+    trained so, at most so many; else each alone.
+    """
+    groups: list[list[tuple[Member, TrainedStudent]]] = []
+    open_groups: dict[str, list[tuple[Member, TrainedStudent]]] = {}
+    for member, student in students:
+        assert student is not None
+        group = [(member, student)]
+        if not (fused and student.fused and student.model is not None):
+            groups.append(group)
+            continue
+        kind = content_id(member.student.identity())
+        if len(open_groups.get(kind, [])) in (0, most):
+            groups.append(group)
+            open_groups[kind] = group
+        else:
+            open_groups[kind] += group
+    return groups
+
+
+def _drawn(
+    students: Sequence[tuple[Member, TrainedStudent]], evaluator: Evaluator, device: torch.device
+) -> tuple[list[list[Sampled]], float]:
+    """What each of several students sampled, and the seconds of it for each; of one alone nothing yet."""
+    if len(students) == 1:
+        return [], 0.0
+    started = time.perf_counter()
+    models = [student.model.to(device) for _, student in students if student.model is not None]
+    drawn = evaluator.sample(models)
+    return drawn, (time.perf_counter() - started) / len(students)
+
+
 def _evaluated(
     member: Member,
     student: TrainedStudent,
     evaluator: Evaluator,
     teacher: nn.Module | None,
     *,
+    sampled: Sequence[Sampled] | None,
     device: torch.device,
     ranks: Ranks,
 ) -> MemberResult:
@@ -198,7 +244,8 @@ def _evaluated(
     evaluation = None
     if student.model is not None:
         place_group_size = member.method.group_size if member.method.output == "lift_place" else None
-        evaluation = evaluator(student.model.to(device), teacher, place_group_size=place_group_size)
+        model = student.model.to(device)
+        evaluation = evaluator(model, teacher, place_group_size=place_group_size, sampled=sampled)
     return MemberResult(
         member=member,
         trained=student,

@@ -9,15 +9,18 @@ import torch
 from tiny import evaluation_spec, member, teacher_spec, train_spec
 from tiny import folders as folders_in
 
+from trainables.evaluation import evaluator
 from trainables.folders import Folders
 from trainables.models.saved import TrainedStudent
 from trainables.ranks import Ranks
 from trainables.specs import Member
 from trainables.training import pack
 from trainables.training.checkpoints import Checkpoints
+from trainables.training.execution import Execution
 from trainables.training.failures import DoesNotFitError, MemberError
 from trainables.training.out_of_memory import split, train_in_parts
 from trainables.training.pack import MemberResult, run_pack
+from trainables.training.stack import Stack
 from trainables.training.teachers import make_teacher
 
 TRAIN = train_spec(steps=2, batch_size=4)
@@ -108,6 +111,65 @@ def test_a_pack_in_parts_has_the_results_of_the_whole(
     assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
     assert [dict(result.evaluation.metrics) for result in parts] == [dict(one.evaluation.metrics) for one in whole]
     assert not (tmp_path / "pack").exists()
+
+
+def test_a_fused_pack_in_parts_has_the_results_of_the_whole(
+    with_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused, whole = Execution(fused=True), []
+    run_pack(MEMBERS, folders(with_teacher, "whole, fused"), whole.append, execution=fused)
+    backward, asked = Stack.backward, []
+    train_members = pack.train_members
+
+    def run_out_of_memory(stack: Stack, *args: object, **kwargs: object) -> object:
+        if asked[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return backward(stack, *args, **kwargs)
+
+    def count(trainees: Sequence[object], *args: object, **kwargs: object) -> object:
+        asked.append(len(trainees))
+        return train_members(trainees, *args, **kwargs)
+
+    monkeypatch.setattr(Stack, "backward", run_out_of_memory)
+    monkeypatch.setattr(pack, "train_members", count)
+    parts: list[MemberResult] = []
+    checkpoints = Checkpoints(tmp_path / "pack", 0)
+    where = folders(with_teacher, "parts, fused")
+    run_pack(MEMBERS, where, parts.append, checkpoints=checkpoints, execution=fused)
+    assert asked == [4, 2, 2]
+    assert all(result.fused for result in parts)
+    assert [result.trained.digest for result in parts] == [result.trained.digest for result in whole]
+    assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
+
+
+def test_fused_members_are_sampled_as_one_and_measured_as_each_alone(
+    with_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, asked = evaluator.sample_together, []
+
+    def counted(models: Sequence[torch.nn.Module], *args: object, **kwargs: object) -> object:
+        asked.append(len(models))
+        return sample(models, *args, **kwargs)
+
+    monkeypatch.setattr(evaluator, "sample_together", counted)
+    diverging = member("out_kd", train=TRAIN, lambda_out=1e38)
+    where, together, alone = folders(with_teacher, "sampled"), [], []
+    run_pack([*MEMBERS, diverging], where, together.append, execution=Execution(fused=True))
+    assert asked == [4]
+    run_pack([*MEMBERS, diverging], where, alone.append)  # the students of before
+    assert asked == [4, 1, 1, 1, 1]
+    assert {result.member.run_id for result in together} == {result.member.run_id for result in alone}
+    by_id = {result.member.run_id: result for result in alone}
+    for one in together:
+        other = by_id[one.member.run_id]
+        assert one.trained.digest == other.trained.digest
+        if one.evaluation is None or other.evaluation is None:
+            assert one.evaluation is other.evaluation
+            continue
+        assert (one.evaluation.samples.int() - other.evaluation.samples.int()).abs().max() <= 1
+        assert dict(one.evaluation.metrics) == pytest.approx(dict(other.evaluation.metrics), rel=1e-3, abs=1e-5)
+        assert one.evaluation.student_teacher_distance == other.evaluation.student_teacher_distance
+        assert one.eval_seconds > 0
 
 
 def interrupt_at(last: int) -> Callable[[int], None]:
