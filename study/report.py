@@ -20,9 +20,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from analysis.records.examples import example_study
-from analysis.records.rows import compact_runs
-from analysis.report.write import write_report
 from analysis.results.settings import ReportSettings
+from analysis.terminal import folded
 from storage import location
 from study.config.command_line import compose, entry_point, one_line
 
@@ -31,21 +30,26 @@ def main(argv: list[str]) -> int:
     """Writes the report that the Hydra overrides in argv ask for and prints its table and its path."""
     config: Any = OmegaConf.to_container(compose("report", argv), resolve=True)
     study_dirs, report_dir = _places(config)
+    sweep, stored = _stored(study_dirs[0]) if study_dirs else (None, {})
+    settings, where = _settings(config["report"], stored), _where(config["where"])
+
+    from analysis.records.rows import compact_runs
+    from analysis.report.write import write_report
+
     if config["compact"]:
         for study_dir in study_dirs:
             compact_runs(study_dir)
-    sweep, stored = _stored(study_dirs[0]) if study_dirs else (None, {})
     report = write_report(
         study_dirs,
         report_dir,
         published=config["published"],
         seed=config["seed"],
-        settings=_settings(config["report"], stored),
-        where=_where(config["where"]),
+        settings=settings,
+        where=where,
         command=shlex.join(["python", "-m", "study.report", *argv]),
         sweep=sweep,
     )
-    print(report.text)
+    print(folded(report.text))
     print(f"report: {report.index}")
     return 0
 
@@ -63,6 +67,9 @@ def _places(config: Mapping[str, Any]) -> tuple[list[Path], Path]:
     shipped = [example_study(str(example))] if example is not None else []
     own = [path for path in (study_dir, *_compare(config["compare"])) if path is not None]
     study_dirs = [*shipped, *(location("study_dir", str(path)) for path in own)]
+    for path in study_dirs:
+        if not path.is_dir():
+            raise ValueError(f"study_dir must hold finished members but {path} has none")
     if report_dir is None and study_dir is None and example is None:
         raise ValueError("report_dir must be given where there is no study_dir to put the report into")
     default = f"report/{example}" if example is not None else f"{study_dir}/report"

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from analysis.records.rows import finished_run_ids
 from analysis.report.write import write_report
+from analysis.terminal import folded
 from study.config.parse import study_config, write_study_yaml
 from study.config.study import StudyConfig
 from study.costs.disk import DiskNeed, estimate_disk, require_disk
@@ -48,15 +49,17 @@ def run_study(cfg: DictConfig, command: str) -> int:
     """
     config = study_config(cfg)
     planned = plan_members(config) if config.tuning is None else []
-    if cfg.dry_run:
-        print(_describe_plan(config, planned, finished_run_ids(config.study_dir)))
-        print(describe(config, _slots_here(config)))
-        if isinstance(config.data, Planned):
-            print(config.data)
-        return 0
-    require_machine(config.cluster.address)
     require_outlives_job(config.study_dir, config.cluster.address)
     require_claimable(config.study_dir)
+    if cfg.dry_run:
+        if not isinstance(config.data, Planned):
+            _require_own_protocol(config)
+        print(folded(_describe_plan(config, planned, finished_run_ids(config.study_dir))))
+        print(folded(describe(config, _slots_here(config))))
+        if isinstance(config.data, Planned):
+            print(folded(str(config.data)))
+        return 0
+    require_machine(config.cluster.address)
     damaged = list(damage(config.study_dir))
     work = None if damaged else _Work.find(config, planned)
     if work is None or work.is_left:
@@ -64,7 +67,7 @@ def run_study(cfg: DictConfig, command: str) -> int:
             _run_in_lease(cfg, config, planned, damaged, command)
             remove_orphans(config.study_dir)
     else:
-        print(_describe_plan(config, planned, work.finished))
+        print(folded(_describe_plan(config, planned, work.finished)))
         with suppress(ValueError), lease(config.study_dir):  # beside a sweep: nothing is in the way of a report
             remove_orphans(config.study_dir)
             with exporting(config.loggers, config.study, config.study_dir):
@@ -74,9 +77,15 @@ def run_study(cfg: DictConfig, command: str) -> int:
     report = write_report(
         [config.study_dir], report_dir(config.study_dir), settings=config.report, command=command, sweep=command
     )
-    print(report.text)
+    print(folded(report.text))
     print(f"report: {report.index}")
     return 0
+
+
+def _require_own_protocol(config: StudyConfig) -> None:
+    """Raises ValueError where the rows of the directory were evaluated otherwise."""
+    identity = {"data": config.data.identity(), "evaluation": config.evaluation.identity()}
+    require_protocol(config.study_dir, identity)
 
 
 def _slots_here(config: StudyConfig) -> int | None:
@@ -99,8 +108,7 @@ class _Work:
     @classmethod
     def find(cls, config: StudyConfig, planned: Sequence[Member]) -> _Work:
         """Raises ValueError where the rows were evaluated under another protocol."""
-        identity = {"data": config.data.identity(), "evaluation": config.evaluation.identity()}
-        require_protocol(config.study_dir, identity)
+        _require_own_protocol(config)
         searches = replay(config) if config.tuning is not None else []
         return cls(config, planned, searches, finished_run_ids(config.study_dir))
 
@@ -144,7 +152,7 @@ def _run_in_lease(
             work, missing = _Work.find(config, planned), missing_teachers(config)
         assert work is not None
         remove_orphans(config.study_dir)
-        print(_describe_plan(config, planned, work.finished))
+        print(folded(_describe_plan(config, planned, work.finished)))
         with exporting(config.loggers, config.study, config.study_dir):
             try:
                 _run(cfg, work, cluster, command, missing=missing, counts=counts, need=need)
@@ -173,11 +181,10 @@ def _run(
         require_disk(config.study_dir, need)
     costs = Costs(config, counts, find_throughput(config.study_dir, config.cluster))
     seconds = costs.total_seconds(like, missing, cluster.num_slots)
-    print(f"cluster: {config.cluster.address}, {cluster.num_slots} packs at once; dashboard: {cluster.dashboard_url}")
-    print(
-        f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}"
-        f" (throughput {costs.throughput.source}), {need}"
-    )
+    address, slots = config.cluster.address, cluster.num_slots
+    print(folded(f"cluster: {address}, {slots} packs at once; dashboard: {cluster.dashboard_url}"))
+    todo = f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}"
+    print(folded(f"{todo} (throughput {costs.throughput.source}), {need}"))
     write_study_yaml(cfg, config.study_dir, command)  # not before: where the cluster is refused, nothing is written
     facts = {"finished": len(work.finished), "packs": len(like), "code_version": code_version(), "job": this_job()}
     with logged_sweep(config.study_dir, study=config.study, **facts):

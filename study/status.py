@@ -12,6 +12,7 @@ import sys
 import time
 
 from analysis.status.status import RUNNING, terminal_status
+from analysis.terminal import folded
 from storage import location, new_file
 from study.config.command_line import compose, entry_point, require_study
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     while True:
         status = find_status(planned_study(study_dir, plugins=cfg.plugins))
         clear = _CLEAR if cfg.watch_seconds is not None and sys.stdout.isatty() else ""
-        print(f"{clear}{terminal_status(status)}\n")
+        print(f"{clear}{folded(terminal_status(status))}\n")
         try:
             with new_file(page) as file:
                 file.write(render_status(status, cfg.watch_seconds).encode())

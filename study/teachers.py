@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from analysis.terminal import folded
 from study.config.command_line import compose, entry_point
 from study.config.early import check_early
 
@@ -65,7 +66,7 @@ def _make_and_list(config: StudyConfig, command: str) -> int:
         assert teacher is not None
         size = f"{teacher.size.params:,} parameters, {teacher.size.macs:,} MACs"
         seed = "" if spec.seed is None else f" (seed {spec.seed})"
-        print(f"{spec.name}{seed}: {size}, FID {teacher.fid:.2f}, in {where.teachers / spec.teacher_id}")
+        print(folded(f"{spec.name}{seed}: {size}, FID {teacher.fid:.2f}, in {where.teachers / spec.teacher_id}"))
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from analysis.terminal import folded
 from storage import location
 from study.config.command_line import compose, entry_point, require_study
 
@@ -27,11 +28,12 @@ def main(argv: list[str]) -> int:
 
     findings = verify(study_dir)
     for finding in findings:
-        print(f"{finding.kind}: {finding.text}")
+        print(folded(f"{finding.kind}: {finding.text}"))
     if findings:
         print(f"{len(findings)} of the files and folders of {study_dir} are not as they were written", file=sys.stderr)
         return 1
-    print(f"{study_dir}: {len(finished_run_ids(study_dir))} finished members, all files are as they were written")
+    num = len(finished_run_ids(study_dir))
+    print(folded(f"{study_dir}: {num} finished members, all files are as they were written"))
     return 0
 
 

@@ -64,7 +64,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"process"},
         {"arithmetic", "checks", "plugins", "seeds", "folders", "ranks", "damage", "torchvision_ops", "weights"},
     ),
-    "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records"}),
+    "analysis": ({"report"}, {"figures"}, {"results"}, {"statistics", "status"}, {"records", "terminal"}),
     "search_spaces": ({"optuna_study"}, {"space", "samplers"}, {"reader"}),
     "storage": ({"makers"}, {"location", "copies"}, {"changes", "objects"}, {"atomic"}, {"paths", "seals"}),
 }

@@ -16,6 +16,7 @@ from analysis.results.findings import is_blind
 from analysis.results.text import number, teacher_text
 from analysis.statistics.common_seeds import Tries
 from analysis.statistics.summary import Entry, Summary, mean
+from analysis.terminal import columns
 
 MAX_TRIES = 10  # a cell with more lists its extremes instead of every try
 
@@ -152,17 +153,9 @@ def latex_table(rows: Sequence[TableRow]) -> str:
 
 
 def terminal_table(rows: Sequence[TableRow], collapse_fid: float | None) -> str:
-    """Aligned plain text; a star marks the best mean and the best std of every teacher."""
-    lines = [header(collapse_fid), *(_texts(row, {0: "{} ", 1: "{}*", 2: "{} "}, str) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    right = {2, 4, 5, 6}
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    """Aligned plain text of 80 columns; a star marks the best mean and the best std of every teacher."""
+    marks = {0: "{} ", 1: "{}*", 2: "{} "}
+    return "\n".join(columns([header(collapse_fid), *(_texts(row, marks, str) for row in rows)], right={2, 4, 5, 6}))
 
 
 def _texts(row: TableRow, marks: Mapping[int, str], escape: Callable[[str], str]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from analysis.terminal import columns
+
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 
 
@@ -131,11 +133,8 @@ def _lines(status: StudyStatus) -> Iterator[str]:
     if status.not_planned:
         yield f"{'besides':<9} {status.not_planned} finished members of other plans"
     yield ""
-    header = ("teacher", "method", "planned", "ok", "collapsed", "diverged", "running", "waiting", "FID")
-    rows = [tuple(map(str, cell_row(cell))) for cell in status.cells]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+    header = ("teacher", "method", "plan", "ok", "coll.", "div.", "run", "wait", "FID")
+    yield from columns([header, *(tuple(map(str, cell_row(cell))) for cell in status.cells)], right=range(2, 8))
     for title, packs in (("running", status.running), ("next", status.waiting[:3])):
         if packs:
             yield from ("", f"{title}:", *(f"  {describe_pack(pack)}" for pack in packs))

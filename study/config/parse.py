@@ -37,9 +37,10 @@ _GROUPS = ["data", "process", "student", "train", "teacher_train", "method", "pr
 _OF_PACKS = ("max_members", "checkpoint_every_minutes")  # the other keys of `pack` are those of Execution
 
 
-def study_config(cfg: DictConfig) -> StudyConfig:
+def study_config(cfg: DictConfig, *, is_new: bool = True) -> StudyConfig:
     """Checks a composed config and makes the study of it.
 
+    is_new: whether it is to be run, so that its extractor is looked at too.
     Raises ValueError naming the key, the value and what is allowed.
     """
     missing = missing_data(cfg)
@@ -88,8 +89,8 @@ def study_config(cfg: DictConfig) -> StudyConfig:
     )
     require_place(config.loggers, config.study_dir)
     _require_readable(_measured(data, shape, str(mapping(raw, "data").get("source"))), evaluation)
-    if not raw["dry_run"]:  # refused now, not after the first pack
-        check_extractor(evaluation, data)
+    if is_new and not isinstance(data, Planned):  # refused now, not after the first pack
+        check_extractor(evaluation, data, fetch=not raw["dry_run"])
     return config
 
 
@@ -142,7 +143,7 @@ def read_study_yaml(study_dir: Path, *, plugins: bool = False) -> StudyConfig:
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{study_dir / 'study.yaml'} cannot be read: {one_line(error)}") from error
     with nullcontext() if plugins else not_from(str(study_dir / "study.yaml")):
-        return study_config(cfg)
+        return study_config(cfg, is_new=False)
 
 
 def _train(raw: Raw, key: str) -> TrainSpec:

@@ -23,29 +23,30 @@ class Planned:
         raise ValueError(f"{self.wanted[0]} must say where {self.name} is; without it there are only dry runs")
 
     def __str__(self) -> str:
-        """E.g. `data celeba: images of 3x64x64, wanted at data.path`."""
+        """E.g. `data celeba: images of 3x64x64, wanted at data.path: a run is refused without`."""
         shape = self.shape
         parts = [f"images of {'x'.join(map(str, shape.image))}"]
         parts += [f"{shape.num_classes} classes"] if shape.num_classes else []
         parts += [f"text of {shape.text[0]} tokens of {shape.text[1]} features"] if shape.text else []
         parts += [f"pooled text of {shape.pooled} features"] if shape.pooled else []
-        return f"data {self.name}: {', '.join(parts)}, wanted at {', '.join(self.wanted)}"
+        return f"data {self.name}: {', '.join(parts)}, wanted at {', '.join(self.wanted)}: a run is refused without"
 
 
 def planned_shape(settings: Mapping[str, Any]) -> DataShape:
-    """The shape that the settings of `data` say: data.shape, or RGB images of data.size without conditions.
+    """The shape that the settings of `data` say: data.shape, or data.channels and data.size without conditions.
 
     Raises ValueError naming what must be said.
     """
     if settings.get("shape") is not None:
         return make_shape(settings)
-    if "size" not in settings or settings.get("classes") or settings.get("label_column"):
+    if settings.get("channels") is None or settings.get("classes") or settings.get("label_column"):
         raise ValueError(
-            "data.shape must say {image: [C, H, W]} and what there is of num_classes, text: [tokens, features] and"
-            " pooled, for a dry run without data.path"
+            "data.path must be given; or data.shape for a dry run of data that are not there: {image: [C, H, W]} and"
+            " what there is of num_classes, text: [tokens, features] and pooled"
         )
-    require_whole("data.size", settings["size"], 4, 4096)
-    return DataShape(image=(3, settings["size"], settings["size"]))
+    for key, low, high in (("channels", 1, 3), ("size", 4, 4096)):
+        require_whole(f"data.{key}", settings.get(key), low, high)
+    return DataShape(image=(settings["channels"], settings["size"], settings["size"]))
 
 
 def make_shape(settings: Mapping[str, Any]) -> DataShape:

@@ -14,7 +14,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from storage import new_file, one_maker, read_sealed, sealed
 from trainables.data import Dataset, DataSpec, load_data
 from trainables.data.dataset import CLASSES, to_uint8
-from trainables.evaluation.extractors import make_extractor
+from trainables.evaluation.extractors import inception, make_extractor
 from trainables.evaluation.extractors.own_cnn import NAME, SIDES, OwnCNN, OwnNetwork
 from trainables.evaluation.extractors.train_own_cnn import DONE, SEED, OwnImages, train_own
 from trainables.evaluation.fidelity import image_features
@@ -56,10 +56,15 @@ def _own_identity(spec: EvaluationSpec, data: DataSpec) -> dict[str, Any]:
     return {"recipe": NAME, "seed": SEED, **images}
 
 
-def check_extractor(spec: EvaluationSpec, data: DataSpec) -> None:
-    """Raises ValueError, naming the key, for an extractor that is not there, cannot be made or tells nothing apart."""
+def check_extractor(spec: EvaluationSpec, data: DataSpec, *, fetch: bool = True) -> None:
+    """Raises ValueError, naming the key, for an extractor that is not there, cannot be made or tells nothing apart.
+
+    fetch: whether weights that are not here yet are downloaded; else that extractor is not looked at.
+    """
     if spec.feature_extractor == NAME:
         _check_own(spec, data)
+        return
+    if not fetch and spec.feature_extractor == inception.NAME and spec.extractor_weights is None:
         return
     extractor = make_extractor(spec.feature_extractor, weights_path=spec.extractor_weights)
     check_reference(spec, data, extractor)

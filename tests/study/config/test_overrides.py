@@ -71,7 +71,7 @@ def test_init_writes_a_file_that_is_a_study(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert init.main(["my.yaml"]) == 0
     cfg = compose("config", ["my.yaml"])
-    assert (cfg.study, list(cfg.seeds), cfg.train.steps) == ("my", [0, 1, 2], 100)
+    assert (cfg.study, list(cfg.seeds), cfg.train.steps) == ("my", [0, 1, 2], 500)
     with pytest.raises(ValueError, match="is there already"):
         init.main(["my.yaml"])
 

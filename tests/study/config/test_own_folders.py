@@ -32,8 +32,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     UNet2DModel(sample_size=16, **TEACHER).save_pretrained(root / "my unet" / "unet")
     DDPMScheduler(clip_sample=False).save_pretrained(root / "my unet" / "scheduler")
     (root / "photos").mkdir()
-    for number in range(8):
-        Image.new("RGB", (20, 20), (30 * number, 9, 90)).save(root / "photos" / f"{number}.png")
+    for number in range(64):
+        Image.new("RGB", (20, 20), (4 * number, 9, 90)).save(root / "photos" / f"{number}.png")
     return root
 
 

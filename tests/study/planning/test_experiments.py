@@ -124,9 +124,13 @@ def test_lsun_is_trained_as_the_authors_train_it() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data=latents", "data.name=mine"], r"data\.shape must say \{image: \[C, H, W\]\}"),
+        (
+            ["data=latents", "data.name=mine"],
+            r"data\.path must be given; or data\.shape for a dry run .*\{image: \[C, H, W\]\}",
+        ),
         (["data=latents", "data.name=mine", "data.shape={image:[4,8]}"], r"data\.shape\.image must be 3 whole numbers"),
-        (["data=folder", "data.name=mine", "data.size=64", "data.classes=true"], r"data\.shape must say"),
+        (["data=folder", "data.name=mine", "data.size=64"], r"data\.path must be given"),
+        (["data=celeba", "data.classes=true"], r"data\.path must be given"),
         (["++data.shape={image:[3,8,8]}"], r"data\.shape must be that of the data, which is .*image=\(1, 8, 8\)"),
     ],
 )
@@ -136,7 +140,7 @@ def test_shapes_that_are_not_said_or_wrong_are_refused(overrides: list[str], mes
 
 
 def test_what_is_planned_without_data_is_not_run(tmp_path: Path) -> None:
-    overrides = ["data=folder", "data.name=mine", "data.size=8", "teachers=[unet_16]"]
+    overrides = ["data=folder", "data.name=mine", "data.size=8", "teachers=[unet_16]", "data.channels=1"]
     with pytest.raises(ValueError, match=r"data\.path"):
         study_config(compose("config", overrides))
     config = study_config(compose("config", [*overrides, "dry_run=true"]))
