@@ -2,7 +2,7 @@
 
 `python -m study.sweep` is the same. The same command again runs only what is missing.
 
-    kd-study sweep                                         the embedded study: 3 minutes on two cores
+    kd-study sweep                                         the embedded study: 6 minutes on two cores
     kd-study sweep dry_run=true                            what it would take; starts nothing
     kd-study sweep my_study.yaml train.steps=1000          a file that kd-study init wrote; what is typed wins over it
     kd-study sweep teachers=[unet_16,unet_64] seeds=0-9 study=longer
