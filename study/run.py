@@ -25,7 +25,6 @@ from study.directory.protocol import require_protocol
 from study.directory.repair import damage, describe_missing, remove_orphans, set_aside_damaged
 from study.execution.cluster import Cluster, connected, local_slots, require_outlives_job
 from study.execution.failure import MemberFailedError, TeacherLostError, describe_failure, describe_teacher_loss
-from study.execution.machine import require_machine
 from study.execution.placement_groups import this_job
 from study.execution.record_sink import code_version
 from study.execution.run_packs import make_launch, run_packs
@@ -59,7 +58,6 @@ def run_study(cfg: DictConfig, command: str) -> int:
         if isinstance(config.data, Planned):
             print(folded(str(config.data)))
         return 0
-    require_machine(config.cluster.address)
     damaged = list(damage(config.study_dir))
     work = None if damaged else _Work.find(config, planned)
     if work is None or work.is_left:

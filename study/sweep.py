@@ -17,6 +17,7 @@ import shlex
 
 from study.config.command_line import compose, entry_point
 from study.config.early import check_early
+from study.execution.machine import require_machine
 
 
 def main(argv: list[str]) -> int:
@@ -26,6 +27,8 @@ def main(argv: list[str]) -> int:
     """
     cfg = compose("config", argv)
     check_early(cfg)
+    if not cfg.dry_run:
+        require_machine(cfg.cluster.address)
 
     from study.execution.ending import ended
     from study.run import run_study

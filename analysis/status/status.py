@@ -134,7 +134,7 @@ def _lines(status: StudyStatus) -> Iterator[str]:
         yield f"{'besides':<9} {status.not_planned} finished members of other plans"
     yield ""
     header = ("teacher", "method", "plan", "ok", "coll.", "div.", "run", "wait", "FID")
-    yield from columns([header, *(tuple(map(str, cell_row(cell))) for cell in status.cells)], right=range(2, 8))
+    yield from columns([header, *(tuple(map(str, cell_row(cell))) for cell in status.cells)], right=range(2, 9))
     for title, packs in (("running", status.running), ("next", status.waiting[:3])):
         if packs:
             yield from ("", f"{title}:", *(f"  {describe_pack(pack)}" for pack in packs))

@@ -15,6 +15,8 @@ import pytest
 from study.execution.ray_internals import agents
 from study.execution.watchdog import UNKNOWN, ClusterDiedError, Process, said_last, watched
 
+LOGGER = logging.getLogger("of.the.test")  # Ray's have levels that a sweep of another test may have set
+
 
 @pytest.fixture
 def raylet() -> Iterator[subprocess.Popen[bytes]]:
@@ -66,7 +68,7 @@ def ended(code: int | None) -> Process:
 def raises_of_a_cluster_with(**processes: Process) -> None:
     with watched(processes, lambda: None) as expect_end:
         assert expect_end() is False
-        logging.getLogger("ray.tune").error("Trial task failed")
+        LOGGER.error("Trial task failed")
         raise KeyError("from the inside of Ray")
 
 
@@ -82,7 +84,7 @@ def test_what_ray_logs_of_its_own_death_is_not_shown(caplog: pytest.LogCaptureFi
     with pytest.raises(ClusterDiedError):
         raises_of_a_cluster_with(GCS=ended(-9))
     assert caplog.messages == []
-    logging.getLogger("ray.tune").error("of the next cluster")
+    LOGGER.error("of the next cluster")
     assert caplog.messages == ["of the next cluster"]
 
 
