@@ -18,6 +18,7 @@ from trainables.specs import Member
 from trainables.training.checkpoints import Checkpoints, newest_steps
 from trainables.training.execution import Execution
 from trainables.training.failures import crashes_told
+from trainables.training.memory import device_memory
 from trainables.training.pack import Progress, Sink, run_pack
 from trainables.training.watch import Sight, Watch
 
@@ -34,6 +35,7 @@ class PackJob:
     checkpoints: Path  # a folder for every pack
     checkpoint_seconds: float | None  # between two; None: there are none
     execution: Execution
+    gpu_part: float  # that a worker has
     watch: Callable[[Sight], None]  # what trains, about once a second; called by rank 0
     finished: Callable[[], Container[str]]  # the run_ids that have a row
     log: Callable[..., None]  # event, **facts; called by rank 0
@@ -61,6 +63,7 @@ def train_worker(config: dict[str, Any]) -> None:
                 watch=Watch(job.watch) if rank == 0 else None,
                 execution=job.execution,
                 finished=job.finished,
+                memory_of=partial(device_memory, part=job.gpu_part),
             )
         if rank == 0:
             job.log("pack_ended", pack_id=pack_id, seconds=round(time.monotonic() - started, 3))

@@ -1,7 +1,6 @@
 """The memory of a worker: what a pack needs, and how many members fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -12,28 +11,10 @@ from trainables.data import DataShape
 from trainables.families import predict
 from trainables.models import build_model, example_inputs
 from trainables.specs import StudentSpec
+from trainables.training.memory import USABLE, MemoryNeed
 from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 
 _STATES = 5  # a member's weights, gradients, two moments of Adam and the EMA
-USABLE = 0.9  # of the memory: the rest is lost between blocks of the allocator
-
-
-@dataclass(frozen=True)
-class MemoryNeed:
-    """Bytes of a worker: what a pack's members share (teacher and features), what each keeps, and the activations of
-    one member, for those are one member's at a time, of a rank's whole share of a batch.
-    """
-
-    shared: int
-    member: int
-    activations: int
-
-    def total(self, num_members: int, parts: int = 1) -> int:
-        """parts: what the share of a batch is cut into."""
-        return self.shared + self.activations // parts + num_members * self.member
-
-    def most_members(self, memory_bytes: float, parts: int = 1) -> int:
-        return int((memory_bytes - self.total(0, parts)) // self.member)
 
 
 def memory_need(config: StudyConfig, counts: Counts) -> MemoryNeed:
@@ -45,7 +26,9 @@ def memory_need(config: StudyConfig, counts: Counts) -> MemoryNeed:
 
 
 def most_members(config: StudyConfig, counts: Counts, memory_bytes: float) -> int:
-    """How many members fit a worker's memory, at least one; what is wrong with that is mended by out_of_memory.py."""
+    """How many members fit a worker's memory by their shapes, at least one. A worker that has a GPU measures it, and
+    trains the pack in parts where this was too many (trainables/training/out_of_memory.py).
+    """
     need, parts = memory_need(config, counts), config.execution.gradient_accumulation
     return max(1, need.most_members(USABLE * memory_bytes, parts))
 

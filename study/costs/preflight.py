@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from study.config.study import StudyConfig
 from study.costs.disk import describe_bytes
-from study.costs.memory import USABLE, MemoryNeed, memory_need
+from study.costs.memory import memory_need
 from study.costs.model import Costs
 from study.costs.throughput import GPU_SHARES, Throughput
 from study.planning.members import Pack
 from trainables.models.pretrained import is_cached
 from trainables.specs import TeacherSpec
+from trainables.training.memory import USABLE, MemoryNeed
 
 
 @dataclass(frozen=True)

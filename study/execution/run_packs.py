@@ -75,6 +75,7 @@ def make_launch(
         checkpoints=checkpoints_dir(config.study_dir),
         checkpoint_seconds=config.checkpoint_seconds,
         execution=config.execution,
+        gpu_part=min(1.0, devices_per_worker(config)),
         watch=PackMetrics(config.study),
         finished=partial(finished_run_ids, config.study_dir.absolute()),
         log=EventLog(logs, "worker"),

@@ -12,7 +12,7 @@ import torch
 from trainables.data.streams import Batch
 
 Result = TypeVar("Result")
-_NUM_STREAMS = 4
+NUM_STREAMS = 4
 
 
 class Graphed(Generic[Result]):
@@ -91,7 +91,7 @@ def beside_each_other(device: torch.device) -> Iterator[Callable[[], AbstractCon
         yield nullcontext
         return
     here = torch.cuda.current_stream(device)
-    streams = [torch.cuda.Stream(device) for _ in range(_NUM_STREAMS)]  # type: ignore[no-untyped-call]
+    streams = [torch.cuda.Stream(device) for _ in range(NUM_STREAMS)]  # type: ignore[no-untyped-call]
     for stream in streams:
         stream.wait_stream(here)
     turns = cycle(streams)

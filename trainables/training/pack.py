@@ -8,16 +8,18 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from storage import set_aside
 from trainables.arithmetic import matrix_products
-from trainables.data import Dataset, DataShape, load_data
+from trainables.data import Dataset, load_data
 from trainables.evaluation.evaluator import Evaluation, Evaluator, Sampled
 from trainables.folders import Folders
+from trainables.fused.graphs import NUM_STREAMS
+from trainables.fused.stacked_kernels import members_at_once
 from trainables.losses.features import Shapes
 from trainables.models.digest import weights_digest
 from trainables.models.own_code import require_members_code
@@ -31,9 +33,15 @@ from trainables.training.early_stopping import Measure, judge
 from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.failures import blamed_on
 from trainables.training.loop import train_members
-from trainables.training.memory import peak_memory_mb, reset_peak_memory
+from trainables.training.memory import (
+    DeviceMemory,
+    device_memory,
+    members_that_fit,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 from trainables.training.out_of_memory import train_in_parts
-from trainables.training.recorded_features import feature_names, feature_shapes, record_features
+from trainables.training.recorded_features import teacher_features
 from trainables.training.trainee import Trainee
 from trainables.training.watch import Watch
 
@@ -85,13 +93,15 @@ def run_pack(
     watch: Watch | None = None,
     execution: Execution = BY_DEFAULT,
     finished: Callable[[], Container[str]] | None = None,
+    memory_of: Callable[[torch.device], DeviceMemory | None] = device_memory,
 ) -> None:
     """Trains the members side by side, evaluates each, and gives every finished one to the sink.
 
     Members must share their teacher, data and budget. A student that folders.students already holds is evaluated and
     not trained again, unless it is damaged: then it is set aside. Training goes on from the newest of the checkpoints,
-    which are removed at the end. A pack that does not fit the memory is trained in parts. In a group of ranks every
-    rank trains its share of each batch, and evaluates every world_size-th member.
+    which are removed at the end. A pack that does not fit the memory is trained in parts; where memory_of(device) gives
+    what a device says of its memory, a step of one member is measured first. In a group of ranks every rank trains its
+    share of each batch, and evaluates every world_size-th member.
 
     finished: the run_ids that the sink has got, from whatever process. Those that it has at the start are left out; and
     at the end a rank waits for the members of the others by it, for as long as their evaluation takes: a collective
@@ -115,19 +125,19 @@ def run_pack(
         load_teacher(folders.teachers / teacher_spec.teacher_id, members[0], torch_device) if teacher_spec else None
     )
 
+    where: dict[str, Any] = {"initial": folders.initial, "device": torch_device, "ranks": ranks, "execution": execution}
     train = partial(
         train_pack,
         teacher=teacher,
         data=data,
-        initial=folders.initial,
-        device=torch_device,
-        ranks=ranks,
         progress=progress or Progress(),
         measure=partial(_measure_fid, evaluator),
         checkpoints=checkpoints,
         watch=watch,
-        execution=execution,
+        **where,
     )
+    memory = memory_of(torch_device)
+    num_that_fit = partial(_num_that_fit, memory=memory, teacher=teacher, data=data, **where) if memory else None
     if ranks.rank == 0:
         for member in members:
             _set_aside_if_damaged(folders.students / member.train_id)
@@ -137,7 +147,7 @@ def run_pack(
         with blamed_on(member):
             trained[member.train_id] = load_student(folders.students / member.train_id)
     missing = [member for member in members if trained[member.train_id] is None]
-    for outcome in train_in_parts(missing, train, ranks, checkpoints):
+    for outcome in train_in_parts(missing, train, ranks, checkpoints, num_that_fit):
         trained[outcome.train_id] = outcome
         if ranks.rank == 0 and outcome.model is not None:
             save_student(outcome, folders.students / outcome.train_id, members[0].process)
@@ -277,22 +287,11 @@ def train_pack(
     measure: the FID of a student on the way, for members that have rungs; without it no member is stopped early.
     checkpoints: where training goes on, and where its state is kept.
     """
-    features, shapes = _teacher_features(members, teacher, data.shape)
-    trainees = []
-    for member in members:
-        with blamed_on(member):
-            new_student = partial(initial_student, member.student, data.shape, initial, seed=member.seed)
-            trainees.append(
-                Trainee(
-                    member,
-                    new_student,
-                    data.shape,
-                    teacher_features=shapes,
-                    device=device,
-                    ranks=ranks,
-                    execution=execution,
-                )
-            )
+    features, shapes = teacher_features(members, teacher, data.shape)
+    make_trainee = partial(
+        _trainee, data=data, shapes=shapes, initial=initial, device=device, ranks=ranks, execution=execution
+    )
+    trainees = [make_trainee(member) for member in members]
     watch, judged = watch or Watch(), 0.0
 
     def timed_judge(trainees: Sequence[Trainee], steps: int) -> Mapping[str, float]:
@@ -322,6 +321,57 @@ def train_pack(
     return [trained_student(trainee, seconds[trainee.member.train_id], speed) for trainee in trainees]
 
 
+def _num_that_fit(
+    members: Sequence[Member],
+    memory: DeviceMemory,
+    teacher: nn.Module | None,
+    data: Dataset,
+    *,
+    initial: Path,
+    device: torch.device,
+    ranks: Ranks,
+    execution: Execution,
+) -> int:
+    """How many of the members fit the memory at once, as the first step of one of them shows."""
+    features, shapes = teacher_features(members, teacher, data.shape)
+    make_trainee = partial(
+        _trainee, data=data, shapes=shapes, initial=initial, device=device, ranks=ranks, execution=execution
+    )
+    train = partial(
+        train_members,
+        teacher=teacher,
+        teacher_features=features,
+        data=data,
+        device=device,
+        ranks=ranks,
+        progress=lambda _steps: None,
+        execution=execution,
+    )
+    together = None
+    if execution.fuses(device, ranks.world_size):
+        batch = torch.empty((members[0].train.batch_size, *data.shape.image), device="meta")
+        together = NUM_STREAMS * members_at_once(batch)
+    with matrix_products(members[0].train.matmul):
+        return members_that_fit(members, memory, make_trainee, train, together=together, device=device, ranks=ranks)
+
+
+def _trainee(
+    member: Member,
+    *,
+    data: Dataset,
+    shapes: Mapping[str, Shapes],
+    initial: Path,
+    device: torch.device,
+    ranks: Ranks,
+    execution: Execution,
+) -> Trainee:
+    with blamed_on(member):
+        new_student = partial(initial_student, member.student, data.shape, initial, seed=member.seed)
+        return Trainee(
+            member, new_student, data.shape, teacher_features=shapes, device=device, ranks=ranks, execution=execution
+        )
+
+
 def trained_student(trainee: Trainee, train_seconds: float, speed: PackSpeed | None = None) -> TrainedStudent:
     """The outcome of a trainee whose training has ended. train_seconds: its share of the pack's wall time."""
     model = trainee.ema_student() if trainee.diverged_at_step is None else None
@@ -336,21 +386,6 @@ def trained_student(trainee: Trainee, train_seconds: float, speed: PackSpeed | N
         speed,
         trainee.fused,
     )
-
-
-def _teacher_features(
-    members: Sequence[Member], teacher: nn.Module | None, shape: DataShape
-) -> tuple[dict[str, torch.Tensor], dict[str, Shapes]]:
-    """The mapping that the teacher's passes fill, and by feature loss the shapes that one image leaves there."""
-    wanted = sorted({member.method.feature for member in members} - {"none"})
-    if teacher is None or not wanted:
-        return {}, {}
-    names = {feature: feature_names(teacher, feature) for feature in wanted}
-    features = record_features(teacher, list(dict.fromkeys(name for some in names.values() for name in some)))
-    shapes = feature_shapes(teacher, shape, features)
-    return features, {
-        feature: {name: shape for name, shape in shapes.items() if name in some} for feature, some in names.items()
-    }
 
 
 def _measure_fid(evaluator: Evaluator, model: nn.Module, num_images: int) -> float:

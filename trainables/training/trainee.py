@@ -215,8 +215,11 @@ class Trainee:
     def tensors(self) -> dict[str, torch.Tensor]:
         """What the next steps follow from, beside `marks`: flat parameters, EMA, and the optimiser's moments."""
         tensors = {"parameters": self._parameters.detach(), "ema": self._ema}
-        moments = {} if self._optimiser is None else self._optimiser.state[self._parameters]
-        return tensors | {f"{_MOMENT}{name}": value for name, value in moments.items()}
+        return tensors | {f"{_MOMENT}{name}": value for name, value in self.moments().items()}
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """What the optimiser keeps of the steps that were taken, by its own names; nothing of a member that left."""
+        return {} if self._optimiser is None else dict(self._optimiser.state[self._parameters])
 
     def marks(self) -> dict[str, Any]:
         """The curve, and whether the member left its pack; for JSON."""

@@ -8,10 +8,11 @@ from study.config.command_line import compose
 from study.config.parse import study_config
 from study.config.study import StudyConfig
 from study.costs import preflight
-from study.costs.memory import MemoryNeed, memory_need
+from study.costs.memory import memory_need
 from study.costs.model import find_costs
 from study.costs.preflight import GPUS, _fit, describe_fetched, describe_gpus
 from study.planning.members import plan_members, plan_packs, plan_teachers
+from trainables.training.memory import MemoryNeed
 
 # MACs of one image, in 1e9: of the paper's pixel networks as counted; of DiT as published; of the U-Net of Stable
 # Diffusion by hand from BK-SDM's table. Of a layer of Stable Diffusion 3 medium by hand: 12 d^2 for every token of

@@ -201,3 +201,12 @@ def test_the_middle_block_is_not_compared() -> None:
 
 def test_layers_pair_up_evenly() -> None:
     assert pair_evenly(["a", "b"], ["1", "2", "3", "4", "5", "6"]) == [("a", "3"), ("b", "6")]
+
+
+def test_a_model_has_one_recording_of_its_features_at_a_time() -> None:
+    model = unet()
+    names = sub_block_names(model)
+    before, after = record_features(model, names[:2]), record_features(model, names[1:])
+    model(torch.zeros((1, 1, 8, 8)), torch.tensor([1]))
+    assert before == {}
+    assert set(after) == set(names[1:])

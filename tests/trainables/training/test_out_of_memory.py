@@ -69,6 +69,40 @@ def test_ranks_begin_again_with_the_size_that_fits(tmp_path: Path) -> None:
     assert asked == [4, 2, 2]
 
 
+def test_a_pack_begins_in_parts_that_were_measured_to_fit(tmp_path: Path) -> None:
+    checkpoints, asked = Checkpoints(tmp_path, 0), []
+    outcomes = list(train_in_parts(MEMBERS, memory_for(2, asked), Ranks(), checkpoints, lambda _members: 2))
+    assert (len(outcomes), asked) == (4, [2, 2])
+    assert checkpoints.most_members() == 2
+
+    def measured_again(_members: Sequence[Member]) -> int:
+        raise AssertionError("what fits is known")
+
+    list(train_in_parts(MEMBERS, memory_for(2, asked), Ranks(), checkpoints, measured_again))
+    list(train_in_parts(MEMBERS[:1], memory_for(2, asked), Ranks(), None, measured_again))
+    assert asked == [2, 2, 2, 2, 1]
+
+
+def test_a_measure_that_was_too_high_is_mended_as_ever() -> None:
+    asked: list[int] = []
+    outcomes = list(train_in_parts(MEMBERS, memory_for(1, asked), Ranks(), None, lambda _members: 2))
+    assert (len(outcomes), asked) == (4, [2, 1, 1, 2, 1, 1])
+
+
+def test_a_member_whose_measured_step_does_not_fit_is_tried_alone(tmp_path: Path) -> None:
+    def does_not_fit(_members: Sequence[Member]) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    asked: list[int] = []
+    with pytest.raises(MemberError, match="CUDA out of memory"):
+        list(train_in_parts(MEMBERS, memory_for(0, asked), Ranks(), None, does_not_fit))
+    assert asked == [1]
+    checkpoints = Checkpoints(tmp_path, 0)
+    with pytest.raises(DoesNotFitError, match="a step of one member"):  # the others wait within that step
+        list(train_in_parts(MEMBERS, memory_for(1, asked), Ranks(1, 2), checkpoints, does_not_fit))
+    assert checkpoints.most_members() == 1
+
+
 def test_a_member_that_does_not_fit_alone_is_named() -> None:
     with pytest.raises(MemberError, match="CUDA out of memory") as caught:
         list(train_in_parts(MEMBERS, memory_for(0, []), Ranks(), None))
@@ -111,6 +145,62 @@ def test_a_pack_in_parts_has_the_results_of_the_whole(
     assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
     assert [dict(result.evaluation.metrics) for result in parts] == [dict(one.evaluation.metrics) for one in whole]
     assert not (tmp_path / "pack").exists()
+
+
+GB = 10**9
+
+
+class FakeMemory:
+    """A device that holds 1 GB of the process, then another with a trainee, 4 after its step, and 8 at the most."""
+
+    def __init__(self, free: float) -> None:
+        self._free, self._allocated = free, [1 * GB, 2 * GB, 5 * GB]
+
+    def allocated(self) -> int:
+        return self._allocated.pop(0)
+
+    def peak(self) -> int:
+        assert not self._allocated, "the step was taken"
+        return 9 * GB
+
+    def reset_peak(self) -> None:
+        assert len(self._allocated) == 3, "nothing was taken yet"
+
+    def free(self) -> int:
+        return int(self._free)
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "fused", "asked"),
+    [
+        # 7 are shared, 3 of the teacher and 4 of activations, and each member has 1; 0.9 of the memory counts.
+        (12.3, False, [4]),
+        (12.2, False, [2, 2]),
+        (9.9, False, [1, 1, 1, 1]),
+        (1.0, False, [1, 1, 1, 1]),
+        (30.1, True, [4]),  # activations of all, and those of the teacher
+        (29.9, True, [2, 2]),
+    ],
+)
+def test_what_a_step_of_one_member_takes_says_how_many_fit(
+    with_teacher: Path, free_gb: float, fused: bool, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution, name = Execution(fused=fused), f"measured {free_gb}"
+    train_members, found = pack.train_members, []
+
+    def count(trainees: Sequence[object], *args: object, **kwargs: object) -> object:
+        found.append(len(trainees))
+        return train_members(trainees, *args, **kwargs)
+
+    monkeypatch.setattr(pack, "train_members", count)
+    parts: list[MemberResult] = []
+    where = folders(with_teacher, name)
+    run_pack(MEMBERS, where, parts.append, execution=execution, memory_of=lambda _device: FakeMemory(free_gb * GB))
+    assert found == [1, *asked]  # the step, and what is trained
+    whole: list[MemberResult] = []
+    run_pack(MEMBERS, folders(with_teacher, f"whole, {fused}"), whole.append, execution=execution)
+    assert [result.trained.digest for result in parts] == [result.trained.digest for result in whole]
+    assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
 
 
 def test_a_fused_pack_in_parts_has_the_results_of_the_whole(
