@@ -21,7 +21,7 @@ report: $(STAMP)
 	$(BIN)/python -m study.report study_dir=studies/digits $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not full" --numprocesses=2 --durations=15 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not full" --numprocesses=2 --dist=worksteal --durations=15 $(ARGS)
 
 # Needs a Chromium and a Prometheus; installs Debian's where there is none.
 test-full: $(STAMP) browser prometheus

@@ -1,8 +1,8 @@
 """kd-study bench [NAME ...] [device=cpu] [repeats=7] [out=studies/bench]: measures what it costs on this machine.
 
 `python -m study.bench` is the same. NAME is one or more of loss, step, pack, feed, checkpoint, evaluate, plan and
-trial, by default all of these; of paper, ddp, chaos, strikes, scale and neighbours only by name. Prints a table and
-plain lines `name value`, and keeps both with the machine and the versions as JSON in <out>/<machine-kind>.json.
+trial, by default all of these; of paper, ddp, chaos, strikes, scale, neighbours and large_folder only by name. Prints a
+table and plain lines `name value`, and keeps both with machine and versions as JSON in <out>/<machine-kind>.json.
 
     kd-study bench pack repeats=3
     kd-study bench pack step device=cuda
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from study.benchmarks.measuring import Options, Result
 
 NAMES = ("loss", "step", "pack", "feed", "checkpoint", "evaluate", "plan", "trial")
-_BY_NAME_ONLY = ("paper", "ddp", "chaos", "strikes", "scale", "neighbours")  # take minutes
+_BY_NAME_ONLY = ("paper", "ddp", "chaos", "strikes", "scale", "neighbours", "large_folder")  # take minutes
+_FOLDERS = {"chaos": "faults.chaos", "strikes": "faults.strikes"}
 _KEYS = {"device": "cpu", "repeats": "7", "out": "studies/bench"}
 
 
@@ -49,7 +50,7 @@ def measure(argv: list[str]) -> int:
     names, settings = _names(argv), _KEYS | _overrides(argv)
     options = _options(settings)
     for name in names:
-        result: Result = importlib.import_module(f"study.benchmarks.{name}").run(options)
+        result: Result = importlib.import_module(f"study.benchmarks.{_FOLDERS.get(name, name)}").run(options)
         print(f"\n{name}\n{_table(result.rows)}")
         for key, value in result.values.items():
             print(f"{key} {value:.4g}")

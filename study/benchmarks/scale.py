@@ -50,7 +50,7 @@ def run(_options: Options) -> Result:
     """A row for every size: seconds until the first record, members and trials a second from then on, CPU s a member
     of the sweep itself, of Ray's bookkeeping (GCS) and of everything, memory of the sweep and of an idle node, MB.
     """
-    from study.benchmarks.victims import require_token
+    from study.benchmarks.faults.victims import require_token
 
     require_token()  # before anything imports Ray
     with tempfile.TemporaryDirectory(prefix="kd-", dir="/tmp", ignore_cleanup_errors=True) as root:
@@ -66,7 +66,7 @@ def run(_options: Options) -> Result:
     return Result([*rows, *looks], values)
 
 
-_RUN = "import sys; from study.benchmarks.undisturbed import run_undisturbed; run_undisturbed(sys.argv[1:])"
+_RUN = "import sys; from study.benchmarks.faults.undisturbed import run_undisturbed; run_undisturbed(sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _fake_cluster(num_nodes: int) -> Iterator[_Fake]:
     """A cluster of a head, which has no room for packs, and nodes that say they have GPUs; connected."""
     import ray
 
-    from study.benchmarks.victims import VictimCluster, processes
+    from study.benchmarks.faults.victims import VictimCluster, processes
 
     before = set(processes())
     with VictimCluster(0, num_cpus=0, num_gpus=GPUS_PER_NODE) as cluster:

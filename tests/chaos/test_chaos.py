@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from study.benchmarks.chaos import KINDS, Kill, Outcome, summary
+from study.benchmarks.faults.chaos import KINDS, Kill, Outcome, summary
 
 SHORT = [
     "train.steps=60",
@@ -21,7 +21,7 @@ SHORT = [
 # In a process of its own: the cluster's processes are its children, and nobody else's.
 PROGRAM = """
 import dataclasses, json, sys
-from study.benchmarks.chaos import run_chaos
+from study.benchmarks.faults.chaos import run_chaos
 print(json.dumps(dataclasses.asdict(run_chaos(7, 5, json.loads(sys.argv[1]), limit_seconds=400.0))))
 """
 

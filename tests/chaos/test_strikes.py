@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.benchmarks import strikes
-from study.benchmarks.strikes import KINDS, Strike, foreign, summary, surroundings
+from study.benchmarks.faults.strikes import KINDS, Strike, foreign, summary, surroundings
 
 
 def scene(kind: str, folder: Path, code: int, said: str) -> strikes._Scene:

@@ -22,7 +22,7 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 from ray.job_submission import JobStatus, JobSubmissionClient  # noqa: E402
 
 from analysis.records.rows import finished_run_ids  # noqa: E402
-from study.benchmarks.victims import VictimCluster  # noqa: E402
+from study.benchmarks.faults.victims import VictimCluster  # noqa: E402
 
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from study.planning.members import plan_members
 
 pytestmark = pytest.mark.full
 EXPERIMENTS = option_names("experiment")
-# In one process, which imports torch and diffusers once.
+# In a process that imports torch and diffusers once for several.
 RUN_ALL = """
 import sys
 from study.sweep import main
@@ -30,11 +31,17 @@ for name in sys.argv[3:]:
 
 @pytest.fixture(scope="module")
 def studies(cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two processes at once on the shared cluster: while one plans or writes its report, the other trains."""
     root = tmp_path_factory.mktemp("experiments")
-    command = [sys.executable, "-c", RUN_ALL, str(root), cluster_address, *EXPERIMENTS]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=dict(os.environ))
-    assert result.returncode == 0, result.stderr[-4000:]
+    commands = [[sys.executable, "-c", RUN_ALL, str(root), cluster_address, *EXPERIMENTS[i::2]] for i in range(2)]
+    with ThreadPoolExecutor() as pool:
+        for result in pool.map(_run, commands):
+            assert result.returncode == 0, result.stderr[-4000:]
     return root
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=dict(os.environ))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -12,7 +12,7 @@ PROGRAM = """
 import json, os, stat
 from pathlib import Path
 import ray
-from study.benchmarks.victims import processes
+from study.benchmarks.faults.victims import processes
 from study.config.study import ClusterConfig
 from study.execution import ray_internals
 from study.execution.cluster import connected

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records.rows import finished_run_ids
+from study.benchmarks.faults.undisturbed import difference, run_undisturbed
+from study.benchmarks.faults.victims import kill, processes
 from study.benchmarks.measuring import Options, Result
-from study.benchmarks.undisturbed import difference, run_undisturbed
-from study.benchmarks.victims import kill, processes
 from study.directory.claim import claim
 from study.execution.losses import MOST_LOSSES
 

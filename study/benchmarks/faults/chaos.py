@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 
 from analysis.records.rows import finished_run_ids
+from study.benchmarks.faults.undisturbed import difference, run_undisturbed
+from study.benchmarks.faults.victims import VictimCluster, kill
 from study.benchmarks.measuring import Options, Result
-from study.benchmarks.undisturbed import difference, run_undisturbed
-from study.benchmarks.victims import VictimCluster, kill
 
 KINDS = ("worker", "driver", "controller", "sweep", "node")
 SEEDS, NUM_KILLS, LIMIT_SECONDS = (1, 2, 3), 21, 1500.0
