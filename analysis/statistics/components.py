@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.records.cells import FloatArray
 from analysis.statistics.intervals import LEVEL, NAN, Interval
@@ -118,7 +118,7 @@ def _jackknife(values: FloatArray, of: Callable[[FloatArray], float], axis: int)
     if count < 3:
         return _component(whole, NAN)
     pseudo = np.array([count * whole - (count - 1) * float(of(np.delete(values, part, axis))) for part in parts])
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * pseudo.std(ddof=1)) / np.sqrt(count)
+    half = float(special.stdtrit(count - 1, (1 + LEVEL) / 2) * pseudo.std(ddof=1)) / np.sqrt(count)
     return _component(whole, (float(pseudo.mean()) - half, float(pseudo.mean()) + half))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.records.cells import FloatArray
 from analysis.statistics import regroupings as unpaired
@@ -209,5 +209,5 @@ def collapse_interval(differences: FloatArray, level: float = LEVEL) -> Interval
     Bonett and Price (2012): a normal interval after one seed of each kind of disagreement is added.
     """
     padded = np.append(differences, [1.0, -1.0])
-    half = float(stats.norm.ppf((1 + level) / 2)) * float(padded.std()) / np.sqrt(len(padded))
+    half = float(special.ndtri((1 + level) / 2)) * float(padded.std()) / np.sqrt(len(padded))
     return max(-1.0, float(padded.mean()) - half), min(1.0, float(padded.mean()) + half)

@@ -7,7 +7,7 @@ of the std hold their 95% at every n, while the percentile bootstrap covers 84% 
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from analysis.records.cells import FloatArray
 
@@ -20,7 +20,7 @@ def mean_interval(values: FloatArray, level: float = LEVEL) -> Interval:
     """Student's t interval of the mean of `values` (n,), in their unit; NaN when n < 2."""
     if len(values) < 2:
         return NAN
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -30,7 +30,7 @@ def std_interval(values: FloatArray, level: float = LEVEL) -> Interval:
         return NAN
     degrees = len(values) - 1
     squares = degrees * values.var(ddof=1)
-    quantiles = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], degrees)
+    quantiles = 2 * special.gammaincinv(degrees / 2, [(1 + level) / 2, (1 - level) / 2])  # of chi-square
     low, high = np.sqrt(squares / quantiles)
     return float(low), float(high)
 
@@ -45,7 +45,7 @@ def median_interval(values: FloatArray, level: float = LEVEL) -> tuple[float, fl
     if n == 0:
         return (*NAN, 0.0)
     ordered = np.sort(values)
-    outside = 2 * stats.binom.cdf(np.arange(n), n, 0.5)  # of dropping k values at either end and then one more
+    outside = 2 * special.bdtr(np.arange(n), n, 0.5)  # of dropping k values at either end and then one more
     dropped = max(int(np.searchsorted(outside, 1 - level, side="right")) - 1, 0)
     return float(ordered[dropped]), float(ordered[n - 1 - dropped]), float(1 - outside[dropped])
 
@@ -72,6 +72,8 @@ def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
     """Wilson's score interval of the proportion hits / n (0..1); (0, 1) when n = 0."""
     if n == 0:
         return 0.0, 1.0
+    from scipy import stats  # takes a second to import, and few reports need it
+
     interval = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -84,7 +86,7 @@ def superiority_interval(probability: float, num_a: int, num_b: int, level: floa
     """
     if min(num_a, num_b) == 0:
         return 0.0, 1.0
-    z = stats.norm.ppf((1 + level) / 2)
+    z = special.ndtri((1 + level) / 2)
     pairs = (num_a + num_b) / 2 - 1
 
     def excess(theta: float) -> float:

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from analysis.records.cells import FloatArray
 from analysis.statistics.intervals import LEVEL, Interval
@@ -90,6 +89,8 @@ def permutation_interval(
 def fisher_p(collapsed_a: npt.NDArray[np.bool_], collapsed_b: npt.NDArray[np.bool_]) -> float:
     """Fisher's exact p that two groups of independent members collapse equally often; any shapes."""
     counts = [(int(group.sum()), group.size) for group in (collapsed_a, collapsed_b)]
+    from scipy import stats  # takes a second to import, and few reports need it
+
     return float(stats.fisher_exact([[hits, total - hits] for hits, total in counts]).pvalue)
 
 

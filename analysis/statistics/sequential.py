@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 FloatArray = npt.NDArray[np.float64]
 _NUM_STUDIES = 100_000
@@ -29,7 +29,7 @@ def paired_p(differences: FloatArray) -> FloatArray:
     n, mean = n[1:], (mean + differences[..., :1])[..., 1:]
     std = np.sqrt(np.maximum(square[..., 1:], 0.0) / (n - 1))
     t = np.divide(np.abs(mean) * np.sqrt(n), std, out=np.where(mean == 0, 0.0, np.inf), where=std > 0)
-    p: FloatArray = 2 * stats.t.sf(t, n - 1)
+    p: FloatArray = 2 * special.stdtr(n - 1, -t)
     return p
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.records.cells import FloatArray
 from analysis.statistics.intervals import LEVEL, Interval
@@ -49,7 +49,7 @@ def paired_t_p(differences: FloatArray) -> FloatArray:
     mean, error = differences.mean(axis=-1), differences.std(axis=-1, ddof=1) / np.sqrt(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(mean) / error
-    return np.asarray(np.nan_to_num(2 * stats.t.sf(t, n - 1), nan=1.0))
+    return np.asarray(np.nan_to_num(2 * special.stdtr(n - 1, -t), nan=1.0))
 
 
 def flip_statistics(differences: FloatArray, flips: FloatArray) -> FloatArray:

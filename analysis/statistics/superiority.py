@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.records.cells import FloatArray
 from analysis.statistics.intervals import LEVEL, Interval, superiority_interval
@@ -21,8 +21,8 @@ def probability_better(fid_a: FloatArray, fid_b: FloatArray, *, paired: bool) ->
         wins = ((a < b) + 0.5 * (a == b)).mean(axis=0)
         n = len(wins)
         seeds = float((wins > 0.5).sum() + 0.5 * (wins == 0.5).sum())
-        exact = stats.beta.ppf(
-            [(1 - LEVEL) / 2, (1 + LEVEL) / 2], [max(seeds, 1e-12), seeds + 1], [n - seeds + 1, max(n - seeds, 1e-12)]
+        exact = special.betaincinv(
+            [max(seeds, 1e-12), seeds + 1], [n - seeds + 1, max(n - seeds, 1e-12)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
         )
         low, high = 0.0 if seeds == 0 else float(exact[0]), 1.0 if seeds == n else float(exact[1])
         return seeds / n, (low, high)

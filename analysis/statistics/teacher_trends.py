@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.records.cells import Cell, FloatArray, teachers_of
 from analysis.statistics.common_seeds import deviations, worst_filled
@@ -70,12 +71,18 @@ def trend(
 
 def teacher_slope(x: FloatArray, y: FloatArray) -> tuple[float, Interval, float]:
     """Least-squares slope of y (T,) over x (T,), its 95% interval and two-sided p with T - 2 degrees of freedom."""
-    found = stats.linregress(x, y)
+    found = _line(x, y)
     degrees = len(x) - 2
     if np.ptp(y) == 0:
         return 0.0, (0.0, 0.0), 1.0
-    half = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * found.stderr)
+    half = float(special.stdtrit(degrees, (1 + LEVEL) / 2) * found.stderr)
     return float(found.slope), (float(found.slope) - half, float(found.slope) + half), float(found.pvalue)
+
+
+def _line(x: FloatArray, y: FloatArray) -> Any:
+    from scipy import stats  # takes a second to import, and reports of one teacher do without
+
+    return stats.linregress(x, y)
 
 
 def lack_of_fit(x: FloatArray, fid: FloatArray, *, shared_seeds: bool) -> float:
@@ -92,7 +99,7 @@ def lack_of_fit(x: FloatArray, fid: FloatArray, *, shared_seeds: bool) -> float:
     if degrees < 1 or error <= 0:
         return float("nan")
     off = n * float(((means - line) ** 2).sum()) / (num - 2)
-    return float(stats.f.sf(off / (error / degrees), num - 2, degrees))
+    return float(special.fdtrc(num - 2, degrees, off / (error / degrees)))
 
 
 def series_of(cells: Sequence[Cell], method: str) -> list[Cell]:
@@ -110,7 +117,7 @@ def _stds(fid: FloatArray) -> FloatArray:
 
 
 def _without(x: FloatArray, y: FloatArray, place: int) -> float:
-    return float(stats.linregress(np.delete(x, place), np.delete(y, place)).slope)
+    return float(_line(np.delete(x, place), np.delete(y, place)).slope)
 
 
 def _rests_on(slope: float, without: Sequence[tuple[str, float]]) -> str | None:
