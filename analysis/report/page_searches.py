@@ -50,9 +50,9 @@ def confirm_table(arms: Sequence[Arm]) -> PageTable:
                 Datum(arm.method),
                 Datum(arm.teacher),
                 Datum(_spread_text(arm.chosen.fid), sort=mean(arm.chosen.fid)),
-                Datum(_spread_text(arm.confirmed), sort=mean(arm.confirmed)),
+                Datum(_fresh_text(arm, arm.confirmed), sort=mean(arm.confirmed)),
                 Datum(_signed(arm.winners_curse), _curse_title(arm), arm.winners_curse),
-                Datum(_spread_text(arm.recipe), sort=mean(arm.recipe)),
+                Datum(_fresh_text(arm, arm.recipe), sort=mean(arm.recipe)),
                 Datum(_signed(arm.gain), "on the seeds that both have", arm.gain),
                 Datum(_settings_text(arm.chosen.settings), f"trial {arm.chosen.number + 1} of {len(arm.trials)}"),
             )
@@ -113,6 +113,8 @@ def terminal_lines(arms: Sequence[Arm]) -> list[str]:
 
 
 def _curse_title(arm: Arm) -> str:
+    if not len(arm.confirmed):
+        return f"not known: {_fresh_text(arm, arm.confirmed)}"
     if arm.chosen is None or not math.isfinite(arm.recipe_shift):
         return "not known: the recipe's settings were no trial of the search"
     rise = mean(arm.confirmed) - mean(arm.chosen.fid)
@@ -134,9 +136,18 @@ def _settings_text(settings: Mapping[str, object]) -> str:
                      for key, value in settings.items())  # fmt: skip
 
 
+def _fresh_text(arm: Arm, fid: FloatArray) -> str:
+    """Of seeds that no search saw; in words where there are none."""
+    if len(fid):
+        return _spread_text(fid)
+    return "not yet" if arm.protocol["confirm_seeds"] else "no fresh seeds"
+
+
 def _spread_text(fid: FloatArray) -> str:
     values = fid[~np.isnan(fid)]
     lost = len(fid) - len(values)
+    if not len(values):
+        return f"{lost} diverged"
     text = f"{number(mean(values))} ± {number(std(values))}"
     return text + (f" ({lost} diverged)" if lost else "")
 

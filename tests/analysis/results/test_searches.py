@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,12 @@ def test_a_grid_without_search_is_as_before(tmp_path: Path) -> None:
     results = compute([tmp_path], None, 0)
     assert results.arms == []
     assert results.not_compared == []
+
+
+@pytest.mark.parametrize(("seeds", "said"), [([], "no fresh seeds"), ([0, 1], "not yet")])
+def test_what_is_not_confirmed_says_so(tuned_dir: Path, seeds: list[int], said: str) -> None:
+    arm, none = arms(tuned_dir)["out_kd"], np.array([])
+    alone = replace(arm, confirmed=none, recipe=none, protocol={**arm.protocol, "confirm_seeds": seeds})
+    cells = confirm_table([alone]).rows[0]
+    assert [cells[index].text for index in (3, 4, 5)] == [said, "–", said]
+    assert cells[4].title == f"not known: {said}"
