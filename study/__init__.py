@@ -1,5 +1,6 @@
 """Stability studies of knowledge distillation: the command line and the orchestration on Ray."""
 
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +20,16 @@ def foreign() -> str | None:
     return None
 
 
+def _interrupted(*_: object) -> None:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
+_is_command = sys.argv[:1] in (["-m"], []) or Path(sys.argv[0]).stem in ("kd-study", "kd_study")
+if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _interrupted)  # Ctrl-C while it imports: entry_point takes over when that is done
 if line := foreign():
-    if sys.argv[:1] in (["-m"], []) or Path(sys.argv[0]).stem in ("kd-study", "kd_study"):
+    if _is_command:
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     raise ImportError(line)

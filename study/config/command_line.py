@@ -172,7 +172,8 @@ def require_study(study_dir: Path) -> None:
 
 
 def entry_point(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2.
+    """Runs main(arguments) and exits with its result; a ValueError becomes one line on stderr and exit code 2,
+    Ctrl-C (and SIGTERM) another and 130, where main does not say more itself.
 
     argv: by default those of the process. -h and --help print what the module of main says of itself.
     """
@@ -192,6 +193,9 @@ def entry_point(main: Callable[[list[str]], int], argv: Sequence[str] | None = N
     except ValueError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         if not _reader_is_gone():
             raise

@@ -42,3 +42,12 @@ def test_a_sweep_under_nohup_outlives_its_terminal() -> None:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)
         assert process.wait(timeout=60) == 0
+
+
+IMPORTING = "import os, signal, sys; sys.argv = ['-m']; import study; os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize("code", [IMPORTING, CODE.format("raise KeyboardInterrupt")], ids=["importing", "at work"])
+def test_ctrl_c_is_one_line(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
