@@ -113,7 +113,7 @@ def holder(study_dir: Path, patience_seconds: float = 4.0) -> Holder | None:
     another machine.
     """
     first, started = {path: _read(path) for path in _leases(study_dir)}, time.monotonic()
-    first = {path: content for path, content in first.items() if not _is_gone(content)}
+    first = {path: content for path, content in first.items() if not is_gone(content)}
     if not first:
         return None
     while time.monotonic() - started < patience_seconds:
@@ -129,7 +129,7 @@ def holder(study_dir: Path, patience_seconds: float = 4.0) -> Holder | None:
 def ask_to_stop(study_dir: Path) -> None:
     """Asks whoever holds the study directory to stop, wherever it runs: it is interrupted at its next beat."""
     for own in _leases(study_dir):
-        if not _is_gone(_read(own)) and not _cancelled(own).exists():
+        if not is_gone(_read(own)) and not _cancelled(own).exists():
             create(_cancelled(own), b"")
             if not own.exists():  # it ended meanwhile
                 _cancelled(own).unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def ask_to_stop(study_dir: Path) -> None:
 
 def is_held(study_dir: Path) -> bool:
     """Whether there is a lease whose owner is not known to be gone."""
-    return any(not _is_gone(_read(own)) for own in _leases(study_dir))
+    return any(not is_gone(_read(own)) for own in _leases(study_dir))
 
 
 def _cancelled(own: Path) -> Path:
@@ -173,7 +173,7 @@ def _remove_stale_cancels(study_dir: Path) -> None:
 def _wait_until_stale(study_dir: Path, stale_seconds: float) -> set[Path]:
     """The leases that are there when none of them shows life any more."""
     first, started = {path: _read(path) for path in _leases(study_dir)}, time.monotonic()
-    while not all(map(_is_gone, first.values())) and time.monotonic() - started < stale_seconds:
+    while not all(map(is_gone, first.values())) and time.monotonic() - started < stale_seconds:
         time.sleep(0.1)
         for path, before in first.items():
             now = _read(path)
@@ -255,11 +255,11 @@ def _why_lost(own: Path, beat: int, stale_at: float) -> str | None:
 
 def _content(beat: int) -> bytes:
     """Of the same length at every beat."""
-    facts = {"host": socket.gethostname(), "pid": os.getpid(), "process": _process(os.getpid()), "since": _SINCE}
+    facts = {"host": socket.gethostname(), "pid": os.getpid(), "process": process_of(os.getpid()), "since": _SINCE}
     return json.dumps({**facts, "beat": f"{beat:012d}"}).encode()
 
 
-def _process(pid: int) -> str | None:
+def process_of(pid: int) -> str | None:
     """The process for good: machine as booted, pid namespace and start time; None where it is gone or not Linux."""
     try:
         booted = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -269,14 +269,14 @@ def _process(pid: int) -> str | None:
         return None
 
 
-def _is_gone(content: bytes | None) -> bool:
-    """Whether the owner was a process of this machine that is no more."""
+def is_gone(content: bytes | None) -> bool:
+    """Whether the owner, as a lease says it (pid and process), was a process of this machine that is no more."""
     facts = _facts(content)
-    process, here = facts.get("process"), _process(os.getpid())
+    process, here = facts.get("process"), process_of(os.getpid())
     if not isinstance(process, str) or here is None or not isinstance(facts.get("pid"), int):
         return False
     same_machine = process.split()[:-1] == here.split()[:-1]
-    return same_machine and _process(facts["pid"]) != process
+    return same_machine and process_of(facts["pid"]) != process
 
 
 def _facts(content: bytes | None) -> dict[str, Any]:

@@ -20,7 +20,13 @@ import ray
 from study.config.study import LOCAL, ClusterConfig
 from study.execution import ray_internals
 from study.execution.launch import WorkerGroup
-from study.execution.machine import keep_token_private, remove_folders
+from study.execution.machine import (
+    disown_session,
+    keep_token_private,
+    own_session,
+    remove_dead_sessions,
+    remove_folders,
+)
 from study.execution.memory import MEMORY
 from study.execution.watchdog import watched
 
@@ -72,7 +78,10 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
     if threading.current_thread() is threading.main_thread():  # Ray has put its own there: an exit without a word
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.address == LOCAL:
-        ray_internals.session_dir().chmod(0o700)  # Ray makes it for everybody
+        session = ray_internals.session_dir()
+        session.chmod(0o700)  # Ray makes it for everybody
+        own_session(session)
+        remove_dead_sessions(session.parent)
     processes = ray_internals.cluster_processes() if config.address == LOCAL else {}
     with watched(processes, partial(ray_internals.kill_cluster, processes)) as expect_end:
         try:
@@ -88,6 +97,8 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
             left = ray_internals.socket_dirs() if processes else []
             if processes and ends_well:  # else Ray's logs stay
                 left.append(ray_internals.session_dir())
+            elif processes:
+                disown_session(ray_internals.session_dir())
             ray.shutdown()
             remove_folders(left)
             if not ends_well:

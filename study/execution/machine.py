@@ -5,22 +5,28 @@ What it must give is asked before anything is started: each lack is one line tha
 
 from __future__ import annotations
 
+import json
 import locale
 import os
+import re
 import secrets
 import shutil
 import stat
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from study.config.study import LOCAL
+from study.directory.lease import is_gone, process_of
 
 _SOCKET_BYTES = 107  # of an AF_UNIX path
 _SESSION = "ray/session_2026-01-31_23-59-59_999999_9999999/sockets/plasma_store"  # as Ray names it in its folder
 _SESSION_LATEST = "session_latest"  # Ray's link to the session that began last
+_SESSION_NAME = re.compile(r"session_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}_\d+\Z")
+_OWNER, _OWNER_BYTES = "kd-study-owner.json", 4096
 _REMOVALS = 10
 _GIVEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _SAID = "±×–"  # what reports and status say besides ASCII
@@ -105,6 +111,47 @@ def keep_token_private() -> None:
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(32))
     path.parent.chmod(0o700)
+
+
+def own_session(folder: Path) -> None:
+    """Says in the folder of a Ray session that this process made it, for `remove_dead_sessions`."""
+    facts = {"pid": os.getpid(), "process": process_of(os.getpid())}
+    (folder / _OWNER).write_text(json.dumps(facts))
+
+
+def disown_session(folder: Path) -> None:
+    """From now on the folder stays: somebody is to read Ray's logs."""
+    (folder / _OWNER).unlink(missing_ok=True)
+
+
+def remove_dead_sessions(folder: Path) -> None:
+    """Removes what sweeps that were killed left in Ray's temporary folder.
+
+    That is the folder of a session that is this user's, no link, says that a sweep made it which is gone, and is in no
+    command line of a process that runs.
+    """
+    dead = [path for path in folder.glob("session_*") if _SESSION_NAME.match(path.name) and _owner_is_gone(path)]
+    if dead:
+        running = list(_command_lines())
+        remove_folders([path for path in dead if not any(os.fsencode(path) in line for line in running)])
+
+
+def _owner_is_gone(session: Path) -> bool:
+    try:
+        facts = session.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+            return False
+        handle = os.open(session / _OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            return os.fstat(file.fileno()).st_uid == os.getuid() and is_gone(file.read(_OWNER_BYTES))
+    except OSError:
+        return False
+
+
+def _command_lines() -> Iterator[bytes]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):  # where there is no /proc, no process is known to be gone
+        with suppress(OSError):
+            yield path.read_bytes()
 
 
 def remove_folders(folders: Sequence[Path]) -> None:

@@ -1,6 +1,7 @@
 """What a machine lacks is said in one line before anything is started."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from study.config.study import LOCAL
 from study.execution import machine
-from study.execution.machine import require_machine
+from study.execution.machine import own_session, remove_dead_sessions, require_machine
 
 
 def sweep(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,3 +88,27 @@ def test_little_shared_memory_is_said(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: /dev/shm has ")
     assert "--shm-size=1g" in line
+
+
+SESSION = "session_2026-01-31_23-59-59_999999_{}"
+MAKE = "import sys, pathlib; from study.execution.machine import own_session; own_session(pathlib.Path(sys.argv[1]))"
+
+
+def test_the_sessions_of_killed_sweeps_are_removed_and_no_other(tmp_path: Path) -> None:
+    dead, used, alive, of_ray, linked, other = (tmp_path / SESSION.format(number) for number in range(6))
+    for folder in (dead, used, alive, of_ray, tmp_path / "elsewhere", tmp_path / "session_mine"):
+        folder.mkdir()
+    linked.symlink_to(tmp_path / "elsewhere")
+    subprocess.run([sys.executable, "-c", MAKE, str(dead)], check=True, timeout=120)  # it is gone
+    for folder in (used, tmp_path / "elsewhere", tmp_path / "session_mine"):
+        shutil.copy(dead / "kd-study-owner.json", folder)
+    own_session(alive)
+    other.mkdir()
+    (other / "kd-study-owner.json").symlink_to(dead / "kd-study-owner.json")
+    holding = [sys.executable, "-c", "import time; time.sleep(60)", f"--log_dir={used}/logs"]
+    with subprocess.Popen(holding) as process:
+        remove_dead_sessions(tmp_path)
+        process.kill()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*(path.name for path in (used, alive, of_ray, linked, other)), "elsewhere", "session_mine"}
+    assert list((tmp_path / "elsewhere").iterdir())
