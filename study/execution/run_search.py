@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from study.config.study import StudyConfig
 from study.costs.model import Costs
@@ -16,7 +17,7 @@ from study.planning.members import Pack
 from study.search.ledger import write_ledgers
 from study.search.replay import current_outcomes, unconfirmed, wanted_phases
 from study.search.rounds import TeacherSearch
-from study.watching.progress_bar import bar, describe_teachers
+from study.watching.progress_bar import bar, describe_search
 from study.watching.study_count import StudyCount
 from study.watching.study_metrics import StudyMetrics
 from trainables.specs import TeacherSpec
@@ -58,11 +59,11 @@ def _run_search(
     count = StudyCount(config.study_dir, collapse_fid=config.report.collapse_fid)
     teachers = TeacherTasks(config, missing)
     count.refresh()
-    before = len(count.rows) - _num_finished(searches)
     packs: list[Pack] = []  # that were begun
-
-    def describe(count: StudyCount) -> tuple[int, str]:
-        return len(count.rows) - before, f"{describe_teachers(teachers, count)[1]}searching"
+    num_before = len(count.rows) - _num_finished(searches)
+    sizes = {"num_steps": config.train.steps, "num_before": num_before, "num_members": num_members}
+    describe = partial(describe_search, packs, teachers, **sizes)
+    total = num_members * config.train.steps + sum(spec.num_steps for spec in teachers.specs)
 
     def begin(begun: Sequence[Pack]) -> None:
         packs.extend(begun)
@@ -76,7 +77,7 @@ def _run_search(
         advanced=lambda: write_ledgers(config, searches),
     )
     metrics = StudyMetrics(config.study, count, lambda: [*packs, *source.waiting])
-    with bar(count, describe, total=num_members, show=metrics.show):
+    with bar(count, describe, total=total, show=metrics.show):
         run_trials(config, launch, source, cluster, needed=teachers, begun=begin)
         teachers.wait()
 

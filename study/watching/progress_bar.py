@@ -83,6 +83,27 @@ def describe_teachers(teachers: Teachers, count: StudyCount) -> tuple[int, str]:
     return steps, remark + ("cutting the student, " if teachers.cuts_student else "")
 
 
+def describe_search(
+    packs: Sequence[Pack],
+    teachers: Teachers,
+    count: StudyCount,
+    *,
+    num_steps: int,
+    num_before: int,
+    num_members: int,
+) -> tuple[int, str]:
+    """Steps taken of members and teachers of a search, and in words how many of its members are finished.
+
+    packs: those that were begun. num_steps: of every member. num_before: rows that are not of the search. num_members:
+    of the whole search.
+    """
+    steps, remark = describe_teachers(teachers, count)
+    num_finished = len(count.rows) - num_before
+    num_in_packs = sum(member.run_id in count.rows for pack in packs for member in pack.members)
+    running = count.member_steps(packs) - num_steps * num_in_packs
+    return steps + num_steps * num_finished + running, f"{remark}searching, members {num_finished}/{num_members}"
+
+
 def describe_packs(packs: Sequence[Pack], teachers: Teachers | None, count: StudyCount) -> tuple[int, str]:
     """Steps taken of members and teachers, and how many packs, members and teachers are finished."""
     teacher_steps, remark = describe_teachers(teachers, count) if teachers else (0, "")
