@@ -33,6 +33,7 @@ from study.execution.teachers import missing_teachers
 from study.loggers import exporting
 from study.planning.arms import planned_packs
 from study.planning.members import Pack, plan_members, plan_packs, unfinished
+from study.planning.plan_file import write_plan
 from study.search.replay import describe_tuning, replay, unconfirmed, wanted_phases
 from study.search.rounds import TeacherSearch
 from study.watching.events import logged_sweep
@@ -184,6 +185,7 @@ def _run(
     todo = f"to do: {len(missing)} teachers, {len(like)} packs; about {describe_seconds(seconds)}"
     print(folded(f"{todo} (throughput {costs.throughput.source}), {need}"))
     write_study_yaml(cfg, config.study_dir, command)  # not before: where the cluster is refused, nothing is written
+    write_plan(work.config)
     facts = {"finished": len(work.finished), "packs": len(like), "code_version": code_version(), "job": this_job()}
     with logged_sweep(config.study_dir, study=config.study, **facts):
         if config.tuning is None:

@@ -45,8 +45,8 @@ def _make_and_list(config: StudyConfig, command: str) -> int:
     from study.execution.machine import require_machine
     from study.execution.teachers import make_teachers, missing_teachers
     from study.planning.members import plan_teachers
+    from trainables.models.facts import find_teacher
     from trainables.models.pretrained import require_fetchable
-    from trainables.models.teachers import find_teacher
 
     require_machine(config.cluster.address)
     with lease(config.study_dir):

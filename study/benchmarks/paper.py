@@ -36,9 +36,9 @@ from trainables.data.generated import Generated
 from trainables.folders import Folders
 from trainables.models import build_model, count
 from trainables.models.digest import weights_digest
+from trainables.models.facts import TEACHER
 from trainables.models.saved import save_model
 from trainables.models.students import make_initial
-from trainables.models.teachers import FACTS
 from trainables.protocol import EvaluationSpec
 from trainables.specs import PrunedSpec, TeacherSpec, content_id
 from trainables.training.pack import run_pack
@@ -173,7 +173,7 @@ def _make(spec: TeacherSpec, evaluation: EvaluationSpec, where: Folders) -> None
     size, model = count(spec.model, shape), build_model(spec.model, shape, seed=0)
     facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
     evaluations = {content_id(evaluation.identity()): {"fid": None}}
-    save_model(model, where.teachers / spec.teacher_id, FACTS, {**facts, "evaluations": evaluations}, spec.process)
+    save_model(model, where.teachers / spec.teacher_id, TEACHER, {**facts, "evaluations": evaluations}, spec.process)
 
 
 def _free_bytes() -> int:

@@ -13,8 +13,8 @@ from study.directory.layout import folders
 from study.planning.arms import planned_packs
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.planning.power import describe_power
-from trainables.models import Size
-from trainables.models.teachers import find_teacher
+from trainables.models.facts import find_teacher
+from trainables.models.sizes import Size
 from trainables.specs import TeacherSpec
 
 _HOURS_OF_A_CPU = 24.0  # a study that takes longer is not for one, so that GPUs are spoken of

@@ -13,9 +13,9 @@ from study.costs.throughput import Throughput, Work, find_throughput
 from study.directory.layout import folders
 from study.planning.members import Pack, plan_teachers
 from trainables.data import DataShape, data_shape
-from trainables.evaluation.sample import micro_batch_size
-from trainables.models import Size, count
-from trainables.models.students import student_size
+from trainables.evaluation.micro_batches import micro_batch_size
+from trainables.models.facts import student_size
+from trainables.models.sizes import Size, count
 from trainables.specs import TeacherSpec
 
 GROUP_START_SECONDS = 20.0  # processes of a worker group: start, imports, shutdown (two at once on two cores)

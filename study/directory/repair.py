@@ -17,9 +17,8 @@ from study.directory.claim import CONTENT_ID
 from study.directory.layout import checkpoints_dir, folders, ray_dir, samples_dir
 from trainables.evaluation.reference_file import sealed_tensors
 from trainables.evaluation.sealed_files import check_npz, check_png
-from trainables.models.students import FACTS as INITIAL_FACTS
+from trainables.models.facts import INITIAL, TEACHER
 from trainables.models.students import check_initial
-from trainables.models.teachers import FACTS as TEACHER_FACTS
 from trainables.models.teachers import SAMPLES, check_teacher
 from trainables.training.checkpoints import COMPLETE as CHECKPOINT_MARKER
 from trainables.training.checkpoints import is_complete, run_ids
@@ -50,9 +49,9 @@ def damage(study_dir: Path) -> Iterator[tuple[Path, str]]:
     """What is to be moved, and why."""
     found = folders(study_dir)
     checks: list[tuple[Path, Callable[[Path], object]]] = [
-        *((folder, check_teacher) for folder in _own(found.teachers, TEACHER_FACTS)),
-        *((folder, check_initial) for folder in _own(found.initial, INITIAL_FACTS)),
-        *((folder / SAMPLES, _check_samples) for folder in _own(found.teachers, TEACHER_FACTS)),
+        *((folder, check_teacher) for folder in _own(found.teachers, TEACHER)),
+        *((folder, check_initial) for folder in _own(found.initial, INITIAL)),
+        *((folder / SAMPLES, _check_samples) for folder in _own(found.teachers, TEACHER)),
         *((path, _REFERENCE[path.suffix]) for path in _visible(found.reference) if path.suffix in _REFERENCE),
         *((path, _check_yaml) for path in study_dir.glob("study.yaml")),
     ]
@@ -177,7 +176,7 @@ def _remove_checkpoints(study_dir: Path) -> None:
         if is_local(folder) and (folder.is_symlink() or not folder.is_dir()):
             continue
         held = run_ids(folder)
-        if held is None or held <= finished or is_there(teachers / folder.name, TEACHER_FACTS):
+        if held is None or held <= finished or is_there(teachers / folder.name, TEACHER):
             remove_folder(folder)
     if root.exists() and not any(root.iterdir()):
         root.rmdir()

@@ -12,9 +12,8 @@ from storage import is_local, is_there
 from study.directory.claim import CONTENT_ID, LEASE, MARKER
 from study.directory.layout import folders, samples_dir
 from study.directory.repair import damage, missing_files
-from trainables.models.saved import FACTS, load_student, read_facts
-from trainables.models.students import FACTS as INITIAL_FACTS
-from trainables.models.teachers import FACTS as TEACHER_FACTS
+from trainables.models.facts import INITIAL, STUDENT, TEACHER, read_facts
+from trainables.models.saved import load_student
 from trainables.models.teachers import SAMPLES
 
 MISSING, CHANGED, FOREIGN = "missing", "changed", "foreign"
@@ -54,14 +53,14 @@ def _changed_students(study_dir: Path) -> Iterator[str]:
             yield f"{folder}: {error}"
             continue
         if student is None:
-            yield f"{folder}: it lacks {FACTS}"
+            yield f"{folder}: it lacks {STUDENT}"
         elif rows.get(folder.name, student.digest) != student.digest:
             yield f"{folder}: its weights are not those of the row (weights_digest)"
 
 
 def _foreign(study_dir: Path) -> Iterator[Path]:
     """What has no name of our own form, and files in saved models that were not saved with them."""
-    known = _FOLDERS | _OUTPUTS | {MARKER, "study.yaml"}
+    known = _FOLDERS | _OUTPUTS | {MARKER, "study.yaml", "plan.json"}
     yield from (path for path in sorted(study_dir.iterdir()) if path.name not in known and not LEASE.match(path.name))
     for folder in (runs_dir(study_dir), curves_dir(study_dir), samples_dir(study_dir)):
         for path in sorted(folder.glob("*")):
@@ -69,7 +68,7 @@ def _foreign(study_dir: Path) -> Iterator[Path]:
             if path.suffix not in _OF_ROWS or not (CONTENT_ID.match(path.stem) or is_bundle):
                 yield path
     found = folders(study_dir)
-    for root, facts in ((found.teachers, TEACHER_FACTS), (found.initial, INITIAL_FACTS), (found.students, FACTS)):
+    for root, facts in ((found.teachers, TEACHER), (found.initial, INITIAL), (found.students, STUDENT)):
         for folder in sorted(root.glob("*")):
             if not CONTENT_ID.match(folder.name):
                 yield folder

@@ -22,8 +22,7 @@ from trainables.evaluation.real_images import save_grid
 from trainables.evaluation.sealed_files import write_npz
 from trainables.evaluation.study_extractor import extractor_name
 from trainables.folders import Folders
-from trainables.models.students import student_size
-from trainables.models.teachers import find_teacher
+from trainables.models.facts import find_teacher, student_size
 from trainables.specs import Member, canonical_json
 from trainables.training.pack import MemberResult
 

@@ -24,8 +24,8 @@ from study.watching.study_count import StudyCount
 from trainables.data import data_shape
 from trainables.folders import Folders
 from trainables.models import count
-from trainables.models.students import is_made, make_initial
-from trainables.models.teachers import find_teacher
+from trainables.models.facts import find_teacher, is_made
+from trainables.models.students import make_initial
 from trainables.protocol import EvaluationSpec
 from trainables.specs import PrunedSpec, StudentSpec, TeacherSpec
 from trainables.training.checkpoints import Checkpoints

@@ -7,7 +7,7 @@ from itertools import groupby
 from study.config.study import StudyConfig
 from trainables.data import data_shape
 from trainables.losses.methods import Method
-from trainables.models import count
+from trainables.models.sizes import count
 from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
 
 

@@ -1,4 +1,4 @@
-"""The status of a study, from study.yaml, records, lease, logs and progress files. Changes nothing."""
+"""The status of a study, from its plan, records, lease, logs and progress files. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ from analysis.status.status import (
     StudyStatus,
     TeacherStatus,
 )
-from study.config.parse import read_study_yaml
 from study.config.study import StudyConfig
 from study.costs.remaining import Expenses
 from study.costs.spent import model_device_seconds
 from study.directory.layout import folders
 from study.directory.lease import holder
 from study.planning.members import plan_members, plan_packs, plan_teachers
-from study.search.replay import known_members
+from study.planning.plan_file import read_plan
 from study.watching.events import has_facts, read_events
 from study.watching.progress import Progress
 from study.watching.study_count import RUNNING as RUNS
 from study.watching.study_count import WAITING, StudyCount
 from study.watching.trouble import describe_trouble
-from trainables.models.teachers import find_teacher
+from trainables.models.facts import find_teacher
 from trainables.specs import Member
 
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """A study as its study.yaml has it: its members by run_id, and how many a search has not suggested yet."""
+    """A study as the last sweep planned it: its members by run_id, and how many a search has not suggested yet."""
 
     config: StudyConfig
     members: Mapping[str, Member]
@@ -52,8 +51,17 @@ def planned_study(study_dir: Path, *, plugins: bool = False) -> PlannedStudy:
 
     Raises ValueError where there is none, or where it names code and that is not allowed.
     """
-    config = read_study_yaml(study_dir, plugins=plugins)
-    members, num_open = (plan_members(config), 0) if config.tuning is None else known_members(config)
+    config = read_plan(study_dir)
+    if config is None:
+        from study.config.parse import read_study_yaml  # builds models, for which it loads torch and diffusers
+
+        config = read_study_yaml(study_dir, plugins=plugins)
+    if config.tuning is None:
+        members, num_open = plan_members(config), 0
+    else:
+        from study.search.replay import known_members  # loads what searches and their statistics take
+
+        members, num_open = known_members(config)
     return PlannedStudy(config, {member.run_id: member for member in members}, num_open)
 
 

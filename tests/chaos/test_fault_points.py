@@ -158,13 +158,13 @@ def test_a_teacher_and_what_is_known_of_it(tmp_path: Path) -> None:
     folder = tmp_path / "0123456789abcdef"
 
     def read() -> tuple[int, int] | None:
-        facts = teachers._read_facts(folder)
+        facts = teachers.read_teacher_facts(folder)
         if facts is None:
             return None
         return facts["fid"], len((folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes())
 
     def save() -> None:
-        save_model(UNet2DModel(), folder, teachers.FACTS, {"fid": 1}, PIXEL)
+        save_model(UNet2DModel(), folder, teachers.TEACHER, {"fid": 1}, PIXEL)
 
     assert check(save, read, None, (1, 7000), tmp_path) >= 6
     assert check(lambda: teachers._write_facts(folder, {"fid": 2}), read, (1, 7000), (2, 7000), folder) >= 4

@@ -12,8 +12,8 @@ from study.directory.layout import folders
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from trainables.data import data_shape
 from trainables.models import count
-from trainables.models.students import make_initial, student_size
-from trainables.models.teachers import find_teacher
+from trainables.models.facts import find_teacher, student_size
+from trainables.models.students import make_initial
 from trainables.specs import PrunedSpec
 from trainables.training.pack import MemberResult, run_pack
 from trainables.training.teachers import make_teacher

@@ -23,7 +23,17 @@ from trainables.data.own_data import make_own_data
 from trainables.data.photographs import Photographs
 from trainables.data.planned import Planned
 
-__all__ = ["SOURCES", "DataShape", "DataSpec", "Dataset", "cache_bytes", "data_shape", "load_data", "make_data"]
+__all__ = [
+    "SOURCES",
+    "DataShape",
+    "DataSpec",
+    "Dataset",
+    "cache_bytes",
+    "data_shape",
+    "know_shape",
+    "load_data",
+    "make_data",
+]
 
 
 class DataSpec(Protocol):
@@ -84,7 +94,20 @@ def load_data(spec: DataSpec) -> Dataset:
 
 
 def data_shape(spec: DataSpec) -> DataShape:
-    return spec.shape if isinstance(spec, Planned) else load_data(spec).shape
+    """Of data that is not there yet as it is planned; else of the data, which is loaded unless its shape is known."""
+    if isinstance(spec, Planned):
+        return spec.shape
+    if spec not in _SHAPES:
+        _SHAPES[spec] = load_data(spec).shape
+    return _SHAPES[spec]
+
+
+_SHAPES: dict[DataSpec, DataShape] = {}
+
+
+def know_shape(spec: DataSpec, shape: DataShape) -> None:
+    """From now on `data_shape` takes this one, which it gave where the study was planned."""
+    _SHAPES[spec] = shape
 
 
 def cache_bytes(spec: DataSpec) -> int:

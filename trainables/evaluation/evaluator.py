@@ -18,11 +18,12 @@ from trainables.data.dataset import to_uint8
 from trainables.data.streams import Batch
 from trainables.evaluation.fidelity import METRICS, Features, Reference, compute_metrics, image_features, reference_of
 from trainables.evaluation.halving import AtOnce
+from trainables.evaluation.micro_batches import decode_batch_size
 from trainables.evaluation.moments import Statistics
 from trainables.evaluation.real_images import NUM_SHOWN, save_grid, save_halves, shown_images
 from trainables.evaluation.reference_file import load_reference, save_reference
 from trainables.evaluation.references import read_statistics, reference_images, resized
-from trainables.evaluation.sample import decode_batch_size, sample_together
+from trainables.evaluation.sample import sample_together
 from trainables.evaluation.study_extractor import require_varied, study_extractor
 from trainables.families import predict, split_variance
 from trainables.losses.lift_place import place_groups

@@ -21,6 +21,7 @@ from torch import nn
 from trainables.data import Dataset
 from trainables.data.dataset import CLASSES
 from trainables.evaluation.halving import AtOnce
+from trainables.evaluation.micro_batches import decode_batch_size, micro_batch_size
 from trainables.evaluation.together import Together
 from trainables.families import predict, split_variance
 from trainables.process import LEARNED_RANGE, Process
@@ -104,23 +105,6 @@ def sample_together(
             images = decoded.over(x_0, lambda part: _to_uint8(data.decoded(part)).cpu())
         of_models = images.view(len(models), -1, *images.shape[1:])
         yield of_models[:, max(first_image - start, 0) : stop - start].clone()  # no tensor of inference mode leaves
-
-
-def micro_batch_size(image_shape: tuple[int, int, int]) -> int:
-    """How many images the model always sees at once; it follows from the image's size and from nothing else.
-
-    Convolution kernels are chosen by the batch size, and their results differ in the last bits: on the CPU, batches of
-    7 and of 64 gave images 7e-7 apart, which flipped the rounding of 3 of 65,536 bytes. Therefore image i always goes
-    through the model as number i % M of micro-batch i // M, between the same neighbours; those that were not asked for
-    are sampled as padding and dropped. 256 is the quickest for 8x8 images on one CPU thread; large images fill a device
-    with 64.
-    """
-    return 256 if math.prod(image_shape) <= 1024 else 64
-
-
-def decode_batch_size(latent_shape: tuple[int, int, int]) -> int:
-    """How many latents are decoded at once, at most 64: 4 of 64x64, whose images of 512x512 take 2 GB."""
-    return max(1, min(64, 2**14 // math.prod(latent_shape[1:])))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ import diffusers
 import torch
 from torch import nn
 
-from storage import check_files, digests, is_there, new_folder, read_sealed, sealed
+from storage import check_files, digests, is_there, new_folder, sealed
 from trainables.families import Family, family_of
 from trainables.models import load_model
 from trainables.models.digest import weights_digest
+from trainables.models.facts import STUDENT, read_facts
 from trainables.process import Process
-
-FACTS = "training.json"
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ def save_student(student: TrainedStudent, folder: Path, process: Process) -> Non
     facts = {"digest": student.digest, "curve": student.curve, "train_seconds": student.train_seconds}
     facts |= {"stopped_at_step": student.stopped_at_step, "fused": student.fused}
     facts["dtype"] = str(next(student.model.parameters()).dtype).removeprefix("torch.")
-    save_model(student.model, folder, FACTS, facts, process)
+    save_model(student.model, folder, STUDENT, facts, process)
 
 
 def load_student(folder: Path) -> TrainedStudent | None:
     """The student that `save_student` kept, or None. Raises ValueError when it is not what was saved."""
-    if not is_there(folder, FACTS):
+    if not is_there(folder, STUDENT):
         return None
-    facts = read_facts(folder, FACTS)
+    facts = read_facts(folder, STUDENT)
     check_files(folder, facts["files"])
     model = load_model(folder, dtype=getattr(torch, facts["dtype"])).eval().requires_grad_(False)
     if weights_digest(model) != facts["digest"]:
@@ -104,8 +103,3 @@ def _model_index(family: Family, process: Process) -> dict[str, Any]:
         family.component: [library, model_class.__name__],
         "scheduler": ["diffusers", process.scheduler],
     }
-
-
-def read_facts(folder: Path, facts_name: str) -> dict[str, Any]:
-    """The facts of a saved model. Raises ValueError when they are not there or not what was written."""
-    return read_sealed(folder.name, folder / facts_name)

@@ -6,16 +6,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from storage import cached, check_files, is_there
+from storage import cached, check_files
 from trainables.data import DataShape, load_data
-from trainables.models import Size, build_model, count, count_model, load_model
+from trainables.models import build_model, count_model, load_model
 from trainables.models.digest import weights_digest
+from trainables.models.facts import INITIAL, is_made, read_facts
 from trainables.models.own_code import require_model_code
-from trainables.models.saved import read_facts, save_model
+from trainables.models.saved import save_model
 from trainables.pruning import prune
 from trainables.specs import ModelSpec, PrunedSpec, StudentSpec
-
-FACTS = "student.json"
 
 
 def initial_student(spec: StudentSpec, shape: DataShape, folder: Path, *, seed: int) -> nn.Module:
@@ -40,21 +39,9 @@ def make_initial(spec: PrunedSpec, teachers: Path, folder: Path, *, device: str 
     size = count_model(student, data.shape)
     facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(student)}
     facts["device_seconds"] = devices * (time.perf_counter() - started)
-    save_model(student, folder / spec.initial_id, FACTS, facts, spec.teacher.process)
-
-
-def is_made(spec: StudentSpec, folder: Path) -> bool:
-    return isinstance(spec, ModelSpec) or is_there(folder / spec.initial_id, FACTS)
+    save_model(student, folder / spec.initial_id, INITIAL, facts, spec.teacher.process)
 
 
 def check_initial(folder: Path) -> None:
     """Raises ValueError when a pruned student that is there is not the one that was saved."""
-    check_files(folder, read_facts(folder, FACTS)["files"])
-
-
-def student_size(spec: StudentSpec, shape: DataShape, folder: Path) -> Size:
-    """How large the student (or teacher) is; also of a pruned one before it is made."""
-    if isinstance(spec, PrunedSpec) and is_made(spec, folder):
-        facts = read_facts(folder / spec.initial_id, FACTS)
-        return Size(facts["params"], facts["macs"])
-    return count(spec, shape)
+    check_files(folder, read_facts(folder, INITIAL)["files"])

@@ -13,11 +13,12 @@ from trainables.folders import Folders
 from trainables.losses.methods import METHODS
 from trainables.models import count_model, load_model
 from trainables.models.digest import weights_digest
+from trainables.models.facts import TEACHER, read_teacher_facts
 from trainables.models.own_code import require_evaluation_code, require_teacher_code
 from trainables.models.pretrained import load_pretrained
 from trainables.models.saved import save_model
 from trainables.models.students import make_initial
-from trainables.models.teachers import FACTS, SAMPLES, _read_facts, _write_facts, check_teacher, load_teacher
+from trainables.models.teachers import SAMPLES, _write_facts, check_teacher, load_teacher
 from trainables.protocol import EvaluationSpec
 from trainables.ranks import Ranks
 from trainables.specs import Member, PrunedSpec, TeacherSpec, content_id
@@ -48,7 +49,7 @@ def make_teacher(
     require_evaluation_code(evaluation)
     folder = folders.teachers / spec.teacher_id
     torch_device = torch.device(device)
-    if _read_facts(folder) is None:
+    if read_teacher_facts(folder) is None:
         seconds = 0.0
         if spec.pretrained is not None:
             model = load_pretrained(spec)
@@ -66,7 +67,7 @@ def make_teacher(
         size = count_model(model, data_shape(spec.data))
         facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
         facts |= {"device_seconds": devices * seconds, "evaluations": {}}
-        save_model(model, folder, FACTS, facts, spec.process)
+        save_model(model, folder, TEACHER, facts, spec.process)
     if checkpoints is not None:
         checkpoints.remove()
     saved, started = check_teacher(folder), time.perf_counter()

@@ -260,7 +260,8 @@ def test_a_grid_without_search_is_as_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seeds", "said"), [([], "no fresh seeds"), ([0, 1], "not yet")])
 def test_what_is_not_confirmed_says_so(tuned_dir: Path, seeds: list[int], said: str) -> None:
     arm, none = arms(tuned_dir)["out_kd"], np.array([])
-    alone = replace(arm, confirmed=none, recipe=none, protocol={**arm.protocol, "confirm_seeds": seeds})
+    fresh: Any = {"confirmed": none, "recipe": none, "confirm_seeds": (), "recipe_seeds": ()}
+    alone = replace(arm, protocol={**arm.protocol, "confirm_seeds": seeds}, **fresh)
     cells = confirm_table([alone]).rows[0]
     assert [cells[index].text for index in (3, 4, 5)] == [said, "–", said]
     assert cells[4].title == f"not known: {said}"

@@ -10,11 +10,11 @@ from family_models import CONDITIONAL_UNET, DIT, data_for
 from torch import nn
 
 from trainables.data import Dataset
+from trainables.evaluation.micro_batches import micro_batch_size
 from trainables.evaluation.sample import (
     _conditions,
     _Guided,
     decode_batch_size,
-    micro_batch_size,
     sample_batches,
     sample_images,
 )

@@ -11,8 +11,9 @@ from tiny import folders as folders_in
 from storage import set_aside
 from trainables.evaluation.reference_file import load_reference
 from trainables.folders import Folders
+from trainables.models.facts import find_teacher
 from trainables.models.saved import load_student
-from trainables.models.teachers import check_teacher, find_teacher
+from trainables.models.teachers import check_teacher
 from trainables.training.pack import MemberResult, run_pack
 from trainables.training.teachers import make_teacher
 

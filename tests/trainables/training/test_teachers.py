@@ -15,8 +15,7 @@ from tiny import folders as folders_in
 
 from trainables.folders import Folders
 from trainables.models import count, load_model
-from trainables.models.saved import read_facts
-from trainables.models.teachers import find_teacher
+from trainables.models.facts import find_teacher, read_facts
 from trainables.protocol import EvaluationSpec
 from trainables.specs import PrunedSpec, TeacherSpec
 from trainables.training import teachers
