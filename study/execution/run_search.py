@@ -61,9 +61,11 @@ def _run_search(
     count.refresh()
     packs: list[Pack] = []  # that were begun
     num_before = len(count.rows) - _num_finished(searches)
-    sizes = {"num_steps": config.train.steps, "num_before": num_before, "num_members": num_members}
-    describe = partial(describe_search, packs, teachers, **sizes)
-    total = num_members * config.train.steps + sum(spec.num_steps for spec in teachers.specs)
+    num_steps = config.train.steps
+    describe = partial(
+        describe_search, packs, teachers, num_steps=num_steps, num_before=num_before, num_members=num_members
+    )
+    total = num_members * num_steps + sum(spec.num_steps for spec in teachers.specs)
 
     def begin(begun: Sequence[Pack]) -> None:
         packs.extend(begun)
