@@ -1,6 +1,7 @@
 """Teachers that a study trains itself: once, kept as diffusers models, found again by content."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from trainables.folders import Folders
 from trainables.losses.methods import METHODS
 from trainables.models import count_model, load_model
 from trainables.models.digest import weights_digest
-from trainables.models.facts import TEACHER, read_teacher_facts
+from trainables.models.facts import TEACHER, is_made, read_teacher_facts
 from trainables.models.own_code import require_evaluation_code, require_teacher_code
 from trainables.models.pretrained import load_pretrained
 from trainables.models.saved import save_model
@@ -26,6 +27,8 @@ from trainables.training.checkpoints import Checkpoints
 from trainables.training.execution import BY_DEFAULT, Execution
 from trainables.training.pack import Progress, train_pack
 
+_LOOK_SECONDS = 1.0  # of the ranks that wait for what rank 0 cuts
+
 
 def make_teacher(
     spec: TeacherSpec,
@@ -37,19 +40,26 @@ def make_teacher(
     checkpoints: Checkpoints | None = None,
     execution: Execution = BY_DEFAULT,
     devices: float = 1.0,
+    ranks: Ranks | None = None,
 ) -> None:
     """Trains the teacher unless it is there, and evaluates it under this protocol; `find_teacher` finds it afterwards.
 
     A teacher is trained like a student without KD: it is the member (diffusion_only, student = teacher's model), which
     is cut first where it is a pruned one. An assistant is one with KD, from its larger teacher. The teachers that it is
-    made from must be there. devices: the part of a GPU that this worker has, by which its file counts the seconds.
+    made from must be there. In a group of ranks every rank trains its share of each batch, as students do; rank 0 does
+    all else. devices: the part of a GPU that a worker has, by which the teacher's file counts the seconds.
     Raises ValueError when its training diverges.
     """
     require_teacher_code(spec)
     require_evaluation_code(evaluation)
+    ranks = ranks or Ranks.current()
     folder = folders.teachers / spec.teacher_id
     torch_device = torch.device(device)
-    if read_teacher_facts(folder) is None:
+    devices *= ranks.world_size
+    is_there = bool(ranks.from_first(int(read_teacher_facts(folder) is not None), torch_device))
+    if ranks.rank > 0 and (is_there or spec.pretrained is not None):
+        return
+    if not is_there:
         seconds = 0.0
         if spec.pretrained is not None:
             model = load_pretrained(spec)
@@ -63,10 +73,13 @@ def make_teacher(
                 checkpoints=checkpoints,
                 execution=execution,
                 devices=devices,
+                ranks=ranks,
             )
+        if ranks.rank > 0:
+            return
         size = count_model(model, data_shape(spec.data))
         facts = {"name": spec.name, "params": size.params, "macs": size.macs, "digest": weights_digest(model)}
-        facts |= {"device_seconds": devices * seconds, "evaluations": {}}
+        facts |= {"device_seconds": devices * seconds, "world_size": ranks.world_size, "evaluations": {}}
         save_model(model, folder, TEACHER, facts, spec.process)
     if checkpoints is not None:
         checkpoints.remove()
@@ -90,11 +103,17 @@ def _trained(
     checkpoints: Checkpoints | None,
     execution: Execution,
     devices: float,
+    ranks: Ranks,
 ) -> tuple[Any, float]:
     """The model, and the seconds of its training."""
     assert spec.seed is not None
     if isinstance(spec.model, PrunedSpec):
-        make_initial(spec.model, folders.teachers, folders.initial, device=str(device), devices=devices)
+        if ranks.rank == 0:
+            make_initial(spec.model, folders.teachers, folders.initial, device=str(device), devices=devices)
+        while not is_made(spec.model, folders.initial):  # no collective: that would give up after half an hour
+            time.sleep(_LOOK_SECONDS)
+    if ranks.world_size > 1:  # one member has nobody to be fused with
+        execution = replace(execution, fused=None)
     member = Member(
         data=spec.data,
         teacher=spec.larger,
@@ -111,7 +130,7 @@ def _trained(
         load_data(spec.data),
         initial=folders.initial,
         device=device,
-        ranks=Ranks(),
+        ranks=ranks,
         progress=progress,
         checkpoints=checkpoints,
         execution=execution,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddp_rank import MEMBERS, outcome
+from ddp_rank import MEMBERS, outcome, teachers
 
 from study.benchmarks import ddp
 from trainables.losses.methods import METHODS
@@ -91,6 +91,18 @@ def test_two_ranks_that_were_interrupted_end_the_same(two_ranks: dict) -> None:
         assert actual["weights"] == expected["weights"]
         assert str(actual["curve"]) == str(expected["curve"])  # text, for a NaN is not equal to itself
         assert actual["diverged_at_step"] == expected["diverged_at_step"]
+
+
+def test_two_ranks_make_the_teachers_of_one(two_ranks: dict, tmp_path: Path) -> None:
+    alone, shared = teachers(Ranks(), tmp_path), two_ranks["teachers"]
+    assert shared["steps"] == alone["steps"] == [4, 5, 6]  # it went on from the checkpoint of step 3
+    for weights, expected in zip(shared["weights"], alone["weights"], strict=True):
+        assert distance(weights, expected) < 1e-10
+    for facts, expected in zip(shared["facts"], alone["facts"], strict=True):
+        assert (facts["world_size"], expected["world_size"]) == (2, 1)
+        (found,), (metrics,) = facts["evaluations"].values(), expected["evaluations"].values()
+        assert found == pytest.approx(metrics, rel=1e-3)
+    assert shared["left"] == ["initial", "reference", "teachers"]  # no checkpoints
 
 
 @pytest.mark.full
