@@ -14,12 +14,14 @@ import torch
 from ray.train.torch import get_device
 
 from trainables.folders import Folders
-from trainables.specs import Member
+from trainables.protocol import EvaluationSpec
+from trainables.specs import Member, TeacherSpec
 from trainables.training.checkpoints import Checkpoints, newest_steps
 from trainables.training.execution import Execution
 from trainables.training.failures import crashes_told
 from trainables.training.memory import device_memory
 from trainables.training.pack import Progress, Sink, run_pack
+from trainables.training.teachers import make_teacher
 from trainables.training.watch import Sight, Watch
 
 
@@ -39,6 +41,49 @@ class PackJob:
     watch: Callable[[Sight], None]  # what trains, about once a second; called by rank 0
     finished: Callable[[], Container[str]]  # the run_ids that have a row
     log: Callable[..., None]  # event, **facts; called by rank 0
+
+
+@dataclass(frozen=True)
+class TeacherJob:
+    """What the ranks of a teacher are given."""
+
+    spec: TeacherSpec
+    evaluation: EvaluationSpec
+    folders: Folders
+    report: Callable[[int], None]  # steps taken so far; called by rank 0
+    progress_seconds: float  # between two reports
+    threads: int  # of torch, in every worker
+    checkpoints: Path
+    checkpoint_seconds: float | None  # between two; None: there are none
+    execution: Execution
+    devices: float  # of a worker
+
+
+def teacher_worker(config: dict[str, Any]) -> None:
+    """One rank of a worker group that makes a teacher. config: a reference to the `job`."""
+    job: TeacherJob = ray.get(config["job"])
+    rank = ray.train.get_context().get_world_rank()
+    _make_teacher(job, str(get_device()), rank, Checkpoints(job.checkpoints, job.checkpoint_seconds, _tell_ray_train))
+
+
+def teacher_alone(job: TeacherJob, device: str) -> None:
+    """A task of Ray that makes a teacher."""
+    _make_teacher(job, device, 0, Checkpoints(job.checkpoints, job.checkpoint_seconds))
+
+
+def _make_teacher(job: TeacherJob, device: str, rank: int, checkpoints: Checkpoints) -> None:
+    torch.set_num_threads(job.threads)
+    with crashes_told(job.checkpoints, rank):
+        make_teacher(
+            job.spec,
+            job.evaluation,
+            job.folders,
+            device=device,
+            progress=Progress(job.report, job.progress_seconds) if rank == 0 else Progress(),
+            checkpoints=checkpoints,
+            execution=job.execution,
+            devices=job.devices,
+        )
 
 
 def train_worker(config: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,63}\Z")
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """Where packs run, and what one worker group of a pack asks for."""
+    """Where packs run, and what one worker group of a pack asks for, and one of a teacher (None: as a pack's)."""
 
     address: str
     num_workers: int
@@ -37,6 +37,20 @@ class ClusterConfig:
     gpus_per_worker: float
     dashboard_host: str
     memory_gb_per_worker: float = 0.0  # of the node; 0: not counted
+    teacher_num_workers: int = 1
+    teacher_cpus_per_worker: float | None = None
+    teacher_gpus_per_worker: float | None = None
+
+    @property
+    def of_teachers(self) -> ClusterConfig:
+        """The same with what a teacher's worker group asks for in the place of a pack's."""
+        cpus, gpus = self.teacher_cpus_per_worker, self.teacher_gpus_per_worker
+        return replace(
+            self,
+            num_workers=self.teacher_num_workers,
+            cpus_per_worker=self.cpus_per_worker if cpus is None else cpus,
+            gpus_per_worker=self.gpus_per_worker if gpus is None else gpus,
+        )
 
     def __post_init__(self) -> None:
         allowed = "local, auto or host:port"
@@ -50,17 +64,28 @@ class ClusterConfig:
         require_whole("cluster.num_workers", self.num_workers, 1)
         require_number("cluster.cpus_per_worker", self.cpus_per_worker, above=0)
         require_number("cluster.gpus_per_worker", self.gpus_per_worker, at_least=0)
-        if self.num_workers > 1 and 0 < self.gpus_per_worker < 1:
-            raise ValueError(
-                f"cluster.gpus_per_worker must be 0, or 1 or more, where cluster.num_workers is {self.num_workers},"
-                f" for NCCL refuses two ranks on one GPU, but got {self.gpus_per_worker:g}"
-            )
+        require_whole("cluster.teacher_num_workers", self.teacher_num_workers, 1)
+        if self.teacher_cpus_per_worker is not None:
+            require_number("cluster.teacher_cpus_per_worker", self.teacher_cpus_per_worker, above=0)
+        if self.teacher_gpus_per_worker is not None:
+            require_number("cluster.teacher_gpus_per_worker", self.teacher_gpus_per_worker, at_least=0)
+        of_teachers = self.gpus_per_worker if self.teacher_gpus_per_worker is None else self.teacher_gpus_per_worker
+        _require_whole_gpus("", self.num_workers, self.gpus_per_worker)
+        _require_whole_gpus("teacher_", self.teacher_num_workers, of_teachers)
         require_number("cluster.memory_gb_per_worker", self.memory_gb_per_worker, at_least=0)
         require_text("cluster.dashboard_host", self.dashboard_host, "an address such as 127.0.0.1")
         if not _HOST.match(self.dashboard_host):
             raise ValueError(
                 f"cluster.dashboard_host must be an address such as 127.0.0.1 but got {self.dashboard_host!r}"
             )
+
+
+def _require_whole_gpus(whose: str, num_workers: int, gpus_per_worker: float) -> None:
+    if num_workers > 1 and 0 < gpus_per_worker < 1:
+        raise ValueError(
+            f"cluster.{whose}gpus_per_worker must be 0, or 1 or more, where cluster.{whose}num_workers is"
+            f" {num_workers}, for NCCL refuses two ranks on one GPU, but got {gpus_per_worker:g}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +146,10 @@ class StudyConfig:
         require_whole("evaluation.sampler_steps", self.evaluation.sampler_steps, 1, self.process.num_timesteps)
         if self.max_device_hours is not None:
             require_number("max_device_hours", self.max_device_hours, above=0)
-        if self.train.batch_size % self.cluster.num_workers:
-            raise ValueError(
-                f"train.batch_size must be a multiple of cluster.num_workers ({self.cluster.num_workers})"
-                f" but got {self.train.batch_size}"
-            )
-        self._require_parts(self.train, self.cluster.num_workers)
-        for teacher in self.teachers:
+        self._require_shares(self.train, "num_workers", self.cluster.num_workers)
+        for teacher in (*self.teachers, *self.assistants.values()):
             if teacher.pretrained is None:
-                self._require_parts(teacher.train, 1)
+                self._require_shares(teacher.train, "teacher_num_workers", self.cluster.teacher_num_workers)
         stopping = self.tuning.early_stopping if self.tuning else None
         if stopping is not None and stopping.steps[-1] >= self.train.steps:
             raise ValueError(
@@ -142,7 +162,11 @@ class StudyConfig:
         """Between two checkpoints of a pack or a teacher; None: there are none."""
         return None if self.checkpoint_every_minutes is None else 60.0 * self.checkpoint_every_minutes
 
-    def _require_parts(self, train: TrainSpec, num_workers: int) -> None:
+    def _require_shares(self, train: TrainSpec, key: str, num_workers: int) -> None:
+        if train.batch_size % num_workers:
+            raise ValueError(
+                f"{train.key}.batch_size must be a multiple of cluster.{key} ({num_workers}) but got {train.batch_size}"
+            )
         share, parts = train.batch_size // num_workers, self.execution.gradient_accumulation
         if share % parts:
             raise ValueError(
@@ -160,9 +184,12 @@ class StudyConfig:
         return sorted({file for path in paths for file in plugins.to_ship(path)})
 
     def _require_kind_of_work(self) -> None:
-        device = "cuda" if self.cluster.gpus_per_worker else "cpu"
-        for train in (self.train, *(teacher.train for teacher in self.teachers)):
-            require_gpu_for(train.matmul, device, train.key)
+        for cluster, trains in (
+            (self.cluster, [self.train]),
+            (self.cluster.of_teachers, [teacher.train for teacher in self.teachers]),
+        ):
+            for train in trains:
+                require_gpu_for(train.matmul, "cuda" if cluster.gpus_per_worker else "cpu", train.key)
         self.execution.check_fused(self.cluster.num_workers)
 
     def _require_first(self) -> None:

@@ -46,6 +46,10 @@ def _lines(config: StudyConfig, num_slots: int | None) -> Iterator[str]:
         seed = f" (seed {spec.seed})" if spec.seed else ""
         yield f"teacher {spec.name}{seed}: {_describe(size)}, {times} times the student, {state}"
     yield f"memory of a worker: about {describe_bytes(memory_bytes(config, counts, packs))}"
+    teachers = config.cluster.of_teachers
+    if teachers.num_workers > 1 and any(spec.pretrained is None for spec in missing):
+        gpus = f" and {teachers.gpus_per_worker:g} GPUs" if teachers.gpus_per_worker else ""
+        yield f"a teacher is trained by {teachers.num_workers} workers of {teachers.cpus_per_worker:g} CPUs{gpus}"
     hours = costs.device_seconds(packs, missing) / 3600
     yield f"about {hours:.3g} device-hours at {throughput.macs_per_second:.3g} MACs/s a worker ({throughput.source})"
     if num_slots is not None and hours <= _HOURS_OF_A_CPU:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.config.study import StudyConfig
+from study.config.study import ClusterConfig, StudyConfig
 from study.costs.throughput import Throughput, Work, find_throughput
 from study.directory.layout import folders
 from study.planning.members import Pack, plan_teachers
@@ -50,11 +50,14 @@ class Costs:
         return self.throughput.seconds(self.work(pack.teacher, len(pack.members), pack.members[0].train.steps))
 
     def teacher_seconds(self, spec: TeacherSpec) -> float:
-        """Wall seconds of making a teacher on one worker: its training, unless it is fetched, and its evaluation."""
+        """Wall seconds of making a teacher in its worker group: its training, unless it is fetched, and its evaluation,
+        which one worker does; each of its workers as fast as one of a pack.
+        """
         macs = self.counts.teachers[spec.teacher_id].macs
-        step = BACKWARD * _forward(macs, spec.train.batch_size)
+        share = spec.train.batch_size / self.config.cluster.teacher_num_workers
+        step = BACKWARD * _forward(macs, share)
         if spec.larger is not None:
-            step += _forward(self.counts.teachers[spec.larger.teacher_id].macs, spec.train.batch_size)
+            step += _forward(self.counts.teachers[spec.larger.teacher_id].macs, share)
         return self.throughput.seconds(spec.num_steps * step + self._sampling(macs))
 
     def total_seconds(self, packs: Iterable[Pack], missing: Sequence[TeacherSpec], num_slots: int) -> float:
@@ -64,9 +67,9 @@ class Costs:
 
     def device_seconds(self, packs: Iterable[Pack], missing: Iterable[TeacherSpec]) -> float:
         """Of all workers; a worker that has a part of a GPU counts as that part."""
-        devices = devices_per_worker(self.config)
-        groups = self.config.cluster.num_workers * sum(map(self.seconds, packs))
-        return devices * (groups + sum(map(self.teacher_seconds, missing)))
+        groups = [(self.config.cluster, sum(map(self.seconds, packs)))]
+        groups.append((self.config.cluster.of_teachers, sum(map(self.teacher_seconds, missing))))
+        return sum(cluster.num_workers * devices_per_worker(cluster) * seconds for cluster, seconds in groups)
 
     def work(self, teacher: TeacherSpec | None, num_members: int, num_steps: int, *, evaluate: bool = True) -> Work:
         """Of one worker: its part of every batch, and its part of the members' evaluations.
@@ -95,9 +98,9 @@ def find_costs(config: StudyConfig) -> Costs:
     return Costs(config, Counts.of(config), find_throughput(config.study_dir, config.cluster))
 
 
-def devices_per_worker(config: StudyConfig) -> float:
+def devices_per_worker(cluster: ClusterConfig) -> float:
     """The part of a GPU that a worker has, or GPUs; 1 where it has none."""
-    return config.cluster.gpus_per_worker or 1.0
+    return cluster.gpus_per_worker or 1.0
 
 
 def describe_seconds(seconds: float) -> str:

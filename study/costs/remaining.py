@@ -81,7 +81,9 @@ class Expenses:
         """Device-seconds of so many steps of a pack."""
         teacher = {spec.name: spec for spec in self.config.teachers}.get(pack.teacher or "")
         work = costs.work(teacher, pack.num_members, num_steps, evaluate=evaluate)
-        return costs.throughput.seconds(work) * self.config.cluster.num_workers * devices_per_worker(self.config)
+        return (
+            costs.throughput.seconds(work) * self.config.cluster.num_workers * devices_per_worker(self.config.cluster)
+        )
 
     def _rows_since(self, since: datetime | None) -> list[Mapping[str, Any]]:
         known = [row for row in self.rows.values() if row["finished_at"] is not None]

@@ -87,6 +87,7 @@ def connected(config: ClusterConfig, own_code: Sequence[Path] = ()) -> Iterator[
         try:
             nodes = _nodes()
             slots = count_slots(config, nodes)
+            count_slots(config.of_teachers, nodes, "cluster.teacher_num_workers")
             if notice := idle_gpus(config, slots.number, sum(node.get("GPU", 0.0) for node in nodes)):
                 print(notice, file=sys.stderr)
             memory = _worker_memory_bytes(config, ray.cluster_resources())
@@ -137,10 +138,15 @@ def idle_gpus(config: ClusterConfig, num_slots: int, num_gpus: float) -> str | N
 
 
 def local_slots(config: ClusterConfig) -> int | None:
-    """How many worker groups fit this machine, where Ray will be started here; None for a cluster that runs."""
+    """How many worker groups of packs fit this machine, where Ray will be started here; None for a cluster that runs.
+
+    Raises ValueError where it is too small for one pack, or for one teacher.
+    """
     if config.address != LOCAL:
         return None
-    return count_slots(replace(config, memory_gb_per_worker=0.0), [_this_machine()]).number
+    config, here = replace(config, memory_gb_per_worker=0.0), [_this_machine()]
+    count_slots(config.of_teachers, here, "cluster.teacher_num_workers")
+    return count_slots(config, here).number
 
 
 def require_reachable(config: ClusterConfig) -> None:
@@ -169,7 +175,7 @@ class Slots:
     spans_nodes: bool
 
 
-def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> Slots:
+def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]], key: str = "cluster.num_workers") -> Slots:
     """How many worker groups fit the nodes at once, counted node by node: a worker is never divided between nodes.
 
     nodes: the resources of each. A pack stays on one node where any node holds it whole, and spans nodes where none
@@ -186,7 +192,7 @@ def count_slots(config: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> 
         )
         found = ", ".join(f"{largest.count(one)} x ({one})" for one in dict.fromkeys(largest)) or "none"
         raise ValueError(
-            f"cluster.num_workers={config.num_workers} workers of {asked} each can never be placed: there is room for"
+            f"{key}={config.num_workers} workers of {asked} each can never be placed: there is room for"
             f" {sum(workers)} on the cluster's nodes: {found}"
         )
     return Slots(number, spans_nodes=not whole)

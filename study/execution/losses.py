@@ -42,6 +42,10 @@ class LostError(RuntimeError):
         return self.cause
 
 
+class GroupLostError(RuntimeError):
+    """A worker group ended because a process of it did, or its connections; the message is what the others say."""
+
+
 class Losses:
     """Counts the losses of a process that does some work, one after the other."""
 

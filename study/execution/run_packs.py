@@ -56,7 +56,7 @@ def make_sink(config: StudyConfig, phase: str, phases: Mapping[str, str] | None 
         phase=phase,
         phases=phases or {},
         folders=folders(config.study_dir),
-        devices_per_worker=devices_per_worker(config),
+        devices_per_worker=devices_per_worker(config.cluster),
     )
 
 
@@ -75,7 +75,7 @@ def make_launch(
         checkpoints=checkpoints_dir(config.study_dir),
         checkpoint_seconds=config.checkpoint_seconds,
         execution=config.execution,
-        gpu_part=min(1.0, devices_per_worker(config)),
+        gpu_part=min(1.0, devices_per_worker(config.cluster)),
         watch=PackMetrics(config.study),
         finished=partial(finished_run_ids, config.study_dir.absolute()),
         log=EventLog(logs, "worker"),

@@ -1,21 +1,28 @@
-"""Teachers, and a student that is cut from one, made by Ray tasks of one worker each; packs run beside them."""
+"""Teachers, and a student that is cut from one, made by Ray tasks; packs run beside them.
+
+A task is one worker; that of a teacher of several ranks only waits, for a worker group like a pack's.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import RLock
 
 import ray
 
-from study.config.study import StudyConfig
+from study.config.study import ClusterConfig, StudyConfig
 from study.costs.model import devices_per_worker
-from study.directory.layout import checkpoints_dir, folders
+from study.directory.layout import checkpoints_dir, folders, ray_storage
 from study.execution.cluster import worker_group
 from study.execution.failure import TeacherLostError
 from study.execution.launch import WorkerGroup
-from study.execution.losses import Losses, LostError, Work, lost
+from study.execution.losses import GroupLostError, Losses, LostError, Work, lost
+from study.execution.placement_groups import freed_placement_groups
+from study.execution.trial import run_group_once
 from study.planning.members import Pack, plan_teachers, with_ancestors
 from study.watching.events import EventLog, log_dir
 from study.watching.progress import ProgressFiles
@@ -26,13 +33,8 @@ from trainables.folders import Folders
 from trainables.models import count
 from trainables.models.facts import find_teacher, is_made
 from trainables.models.students import make_initial
-from trainables.protocol import EvaluationSpec
+from trainables.ray_train import TeacherJob, teacher_alone
 from trainables.specs import PrunedSpec, StudentSpec, TeacherSpec
-from trainables.training.checkpoints import Checkpoints
-from trainables.training.execution import Execution
-from trainables.training.failures import crashes_told
-from trainables.training.pack import Progress
-from trainables.training.teachers import make_teacher
 
 _STUDENT = "initial student"
 _lock = RLock()  # the progress bar asks from a thread of its own; not a task's, for Tune pickles who asks
@@ -41,7 +43,7 @@ _lock = RLock()  # the progress bar asks from a thread of its own; not a task's,
 # Of a task whose process, and not its code, failed.
 _LOST = (
     *(ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError),
-    *(ray.exceptions.LocalRayletDiedError, ray.exceptions.ObjectLostError),
+    *(ray.exceptions.LocalRayletDiedError, ray.exceptions.ObjectLostError, GroupLostError),
 )
 
 
@@ -69,6 +71,8 @@ class TeacherTasks:
         self._log = EventLog(log_dir(config.study_dir.absolute()), "sweep")
         self._left: dict[str, _Task] = {}
         self._error: Exception | None = None
+        self._study_dir, self._in_groups = config.study_dir, config.cluster.teacher_num_workers > 1
+        self._places = _places(config.cluster)
         student = config.student if with_student else None
         cut = isinstance(student, PrunedSpec) and not is_made(student, folders(config.study_dir).initial)
         self._student = student if isinstance(student, PrunedSpec) and cut else None
@@ -81,9 +85,10 @@ class TeacherTasks:
 
     @property
     def num_running(self) -> int:
-        """How many hold a worker or wait for one; those that wait for another teacher leave its place to packs."""
+        """How many worker groups' places are held or waited for; who waits for another teacher leaves them to packs."""
         self._collect()
-        return sum(task.running is not None for task in self._left.values())
+        running = [name for name, task in self._left.items() if task.running is not None]
+        return sum(1 if name == _STUDENT else self._places for name in running)
 
     @property
     def cuts_student(self) -> bool:
@@ -107,8 +112,9 @@ class TeacherTasks:
 
     def wait(self) -> None:
         """Until all are made. Raises what made one of them fail; TeacherLostError where its process died too often."""
-        while not self.failed and self._left:
-            ray.wait([task.running for task in self._left.values() if task.running is not None], timeout=1.0)
+        with freed_placement_groups(self._study_dir) if self._in_groups else nullcontext():
+            while not self.failed and self._left:
+                ray.wait([task.running for task in self._left.values() if task.running is not None], timeout=1.0)
         if self._error is not None:
             raise self._error
 
@@ -194,53 +200,44 @@ def _remote(group: WorkerGroup, function: Callable[..., None], where: str) -> ra
     )(function)
 
 
+def _places(cluster: ClusterConfig) -> int:
+    """How many worker groups of packs the group of a teacher is as large as."""
+    pack, teacher = worker_group(cluster), worker_group(cluster.of_teachers)
+    shares = [
+        teacher.num_workers * amount / (pack.num_workers * pack.resources[kind])
+        for kind, amount in teacher.resources.items()
+        if kind in pack.resources
+    ]
+    return max(1, math.ceil(max(shares, default=1.0)))
+
+
 def _start(spec: TeacherSpec, config: StudyConfig, where: str) -> ray.ObjectRef:
-    group, root = worker_group(config.cluster), checkpoints_dir(config.study_dir)
-    return _remote(group, _make, where).remote(
+    cluster, root = config.cluster.of_teachers, checkpoints_dir(config.study_dir)
+    group = worker_group(cluster)
+    job = TeacherJob(
         spec,
         config.evaluation,
         folders(config.study_dir),
-        group=group,
-        checkpoints=Checkpoints(root / spec.teacher_id, config.checkpoint_seconds),
-        execution=config.execution,
-        devices=devices_per_worker(config),
         report=partial(ProgressFiles(root), spec.teacher_id),
-        interval=ProgressFiles(root).interval_seconds,
+        progress_seconds=ProgressFiles(root).interval_seconds,
+        threads=group.threads,
+        checkpoints=root / spec.teacher_id,
+        checkpoint_seconds=config.checkpoint_seconds,
+        execution=config.execution,
+        devices=devices_per_worker(cluster),
     )
-
-
-def _make(
-    spec: TeacherSpec,
-    evaluation: EvaluationSpec,
-    where: Folders,
-    *,
-    group: WorkerGroup,
-    checkpoints: Checkpoints,
-    execution: Execution,
-    devices: float,
-    report: Callable[[int], None],
-    interval: float,
-) -> None:
-    import torch
-
-    torch.set_num_threads(group.threads)
-    progress = Progress(report, interval)
-    with crashes_told(checkpoints.folder, 0):
-        make_teacher(
-            spec,
-            evaluation,
-            where,
-            device=group.device,
-            progress=progress,
-            checkpoints=checkpoints,
-            execution=execution,
-            devices=devices,
-        )
+    if group.num_workers == 1:
+        return _remote(group, teacher_alone, where).remote(job, group.device)
+    group = replace(group, placement_strategy="PACK")  # on one node where it fits one
+    waiting = ray.remote(num_cpus=0, max_retries=0)(run_group_once)
+    # In a list, or Ray would hand its content to a process that has no use for it.
+    return waiting.remote("teacher_worker", [ray.put(job)], group, ray_storage(config.study_dir), spec.teacher_id)
 
 
 def _start_student(student: PrunedSpec, config: StudyConfig, where: str) -> ray.ObjectRef:
     group, found = worker_group(config.cluster), folders(config.study_dir)
-    return _remote(group, _make_student, where).remote(student, found, group.device, devices_per_worker(config))
+    devices = devices_per_worker(config.cluster)
+    return _remote(group, _make_student, where).remote(student, found, group.device, devices)
 
 
 def _make_student(student: StudentSpec, found: Folders, device: str, devices: float) -> None:

@@ -1,4 +1,4 @@
-"""What a Tune trial runs: packs, one after the other, on the workers of one TorchTrainer.
+"""What a Tune trial runs: packs, one after the other, on the workers of one TorchTrainer; and a teacher's ranks.
 
 Drivers and controllers only wait, so this module imports neither diffusers nor the engine; members travel through
 them as a reference into Ray's object store, and only the workers open it.
@@ -14,15 +14,15 @@ import os
 import secrets
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 import ray.train
 
 from study.execution import ray_internals
-from study.execution.launch import NO_LIMIT, Launch, Trial
-from study.execution.losses import Losses, LostError, lost
+from study.execution.launch import NO_LIMIT, Launch, Trial, WorkerGroup
+from study.execution.losses import GroupLostError, Losses, LostError, lost
 
 
 class _TryOnceMore(ray.train.UserCallback):  # type: ignore[misc]
@@ -104,17 +104,70 @@ def _failed(error: Exception) -> dict[str, Any]:
 
 
 def _fit(trial: Trial, launch: Launch) -> None:
-    """A run of Ray Train with bookkeeping of its own: where a pack goes on is in the pack's checkpoints alone.
+    """One try at the packs. Ray Train replaces lost workers without limit, as long as they get on."""
+    run_group(
+        "train_worker",
+        {"job": launch.job, "packs": trial.packs},
+        launch.group,
+        launch.storage,
+        name=trial.name,
+        max_failures=NO_LIMIT,
+        callbacks=[_TryOnceMore(launch.log, trial.name, Losses(launch.study_dir, trial.work))],
+    )
 
+
+def run_group_once(
+    worker: str, job: list[ray.ObjectRef], group: WorkerGroup, storage: Mapping[str, Any], name: str
+) -> None:
+    """Runs a worker group to its end or its first failure; waits for its places for as long as that takes.
+
+    job: a reference to it, in a list.
+    Raises what the code of a rank raised, or GroupLostError where a process and not its code failed.
+    """
+    while True:
+        try:
+            run_group(worker, {"job": job[0]}, group, storage, name=name, max_failures=0)
+        except Exception as error:
+            cause = getattr(error, "controller_failure", error)
+            if isinstance(cause, ray_internals.group_start_timed_out()):
+                continue
+            raise _of_group(cause) from None
+        return
+
+
+def _of_group(error: Exception) -> Exception:
+    """What ended a group: of its ranks' errors the one that is no consequence of another's end."""
+    from trainables.training.failures import needs_new_group  # takes seconds, and is seldom needed
+
+    errors: list[Exception] = list(getattr(error, "worker_failures", {0: error}).values())
+    lost_workers = [one for one in errors if type(one).__module__.startswith("ray.")]
+    own = [one for one in errors if not needs_new_group(one)]
+    if own and not lost_workers:
+        return own[0]
+    return GroupLostError("\n".join(map(str, errors)))
+
+
+def run_group(
+    worker: str,
+    config: dict[str, Any],
+    group: WorkerGroup,
+    storage: Mapping[str, Any],
+    *,
+    name: str,
+    max_failures: int,
+    callbacks: Sequence[ray.train.UserCallback] = (),
+) -> None:
+    """A run of Ray Train with bookkeeping of its own: where its work goes on is in the work's checkpoints alone.
+
+    worker: the function of trainables/ray_train.py that every rank runs, with the config.
     What keeps Ray's list of trainings asks the cluster whether a controller lives: without an address the one that was
     started last on the machine, which may be another.
     """
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     ray_internals.pass_on_to_controllers("RAY_ADDRESS")
-    group = launch.group
     trainer = ray_internals.lean_torch_trainer()(
-        _worker_function(),
-        train_loop_config={"job": launch.job, "packs": trial.packs},
+        _worker_function(worker),
+        train_loop_config=config,
         scaling_config=ray.train.ScalingConfig(
             num_workers=group.num_workers,
             use_gpu=group.gpus_per_worker > 0,
@@ -122,23 +175,23 @@ def _fit(trial: Trial, launch: Launch) -> None:
             placement_strategy=group.placement_strategy,
         ),
         run_config=ray.train.RunConfig(
-            name=f"{trial.name}-{secrets.token_hex(4)}",
-            **launch.storage,
+            name=f"{name}-{secrets.token_hex(4)}",
+            **storage,
             # A group that does not start comes back here: Ray would start it again without end and without a word.
-            failure_config=ray.train.FailureConfig(max_failures=NO_LIMIT, controller_failure_limit=0),
+            failure_config=ray.train.FailureConfig(max_failures=max_failures, controller_failure_limit=0),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            callbacks=[_TryOnceMore(launch.log, trial.name, Losses(launch.study_dir, trial.work))],
+            callbacks=list(callbacks),
         ),
     )
     trainer.fit()
 
 
-def _worker_function() -> Any:
+def _worker_function(name: str) -> Any:
     """The worker's function as a closure: pickled by value, so that the controller between need not import it."""
 
     def train(config: dict[str, Any]) -> None:
-        from trainables.ray_train import train_worker
+        from trainables import ray_train
 
-        train_worker(config)
+        getattr(ray_train, name)(config)
 
     return train

@@ -1,5 +1,6 @@
 """The cost model: hand calculations, what rows measure, and which throughput it says it takes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,20 @@ def test_table_6_takes_what_a_hand_calculation_gives(monkeypatch: pytest.MonkeyP
     costs = find_costs(config)
     found = costs.device_seconds(plan_packs(plan_members(config), None), plan_teachers(config)) / 3600
     assert found == pytest.approx(hours, rel=0.25)
+
+
+def test_ranks_make_a_teacher_in_their_part_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The evaluation is one rank's, while the others are held."""
+    monkeypatch.setattr(model, "student_size", lambda *_: Size(1_240_000, 4 * 10**8))
+    config = study_config(compose("config", [*TABLE6, f"study_dir={tmp_path}", "teachers=[celeba_79m]"]))
+    one = find_costs(config)
+    four = replace(one, config=replace(config, cluster=replace(config.cluster, teacher_num_workers=4)))
+    spec = plan_teachers(one.config)[0]
+    sampling = one.throughput.seconds(one._sampling(one.counts.teachers[spec.teacher_id].macs))
+    training = one.teacher_seconds(spec) - sampling
+    assert four.teacher_seconds(spec) == pytest.approx(training / 4 + sampling, rel=0.01)
+    assert four.device_seconds((), [spec]) == pytest.approx(4 * four.teacher_seconds(spec))
+    assert one.device_seconds((), [spec]) == pytest.approx(one.teacher_seconds(spec))
 
 
 def test_the_default_study_takes_about_what_it_took(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_two_ranks_never_share_a_gpu() -> None:
         replace(CONFIG, num_workers=2, gpus_per_worker=0.5)
 
 
+def test_a_teacher_asks_for_what_a_pack_does_unless_it_is_said() -> None:
+    config = replace(CONFIG, num_workers=4, cpus_per_worker=2, gpus_per_worker=1, memory_gb_per_worker=3)
+    assert config.of_teachers == replace(config, num_workers=1)
+    own = replace(config, teacher_num_workers=8, teacher_cpus_per_worker=1, teacher_gpus_per_worker=2).of_teachers
+    assert (own.num_workers, own.cpus_per_worker, own.gpus_per_worker, own.memory_gb_per_worker) == (8, 1, 2, 3)
+    with pytest.raises(ValueError, match=r"cluster\.teacher_num_workers=8 workers of 1 CPUs, 2 GPUs, 3 GB each can"):
+        count_slots(own, [{"CPU": 64, "GPU": 8, "memory": 1e12}], "cluster.teacher_num_workers")
+    with pytest.raises(ValueError, match=r"cluster\.teacher_gpus_per_worker must be 0, or 1 or more, .* but got 0\.25"):
+        replace(CONFIG, gpus_per_worker=0.25, teacher_num_workers=2)
+
+
 def test_in_a_job_the_study_lies_outside_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_outlives_job(Path("studies/x"), "local")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")

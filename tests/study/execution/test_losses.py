@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
-from ray.train import ControllerError
+from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from tiny_record import make_record
 
@@ -20,11 +20,11 @@ from study.directory.layout import checkpoints_dir, folders
 from study.execution import teachers, trial
 from study.execution.failure import MemberLostError, TeacherLostError, describe_failure, describe_teacher_loss
 from study.execution.launch import Launch, Trial, WorkerGroup
-from study.execution.losses import KILLED, MOST_LOSSES, Losses, LostError, Work, cause_of, crash
+from study.execution.losses import KILLED, MOST_LOSSES, GroupLostError, Losses, LostError, Work, cause_of, crash
 from study.execution.lost import LostDrivers, member_lost, work_of
 from study.execution.run_packs import _StopAtFailure
 from study.execution.teachers import TeacherTasks
-from study.execution.trial import _TryOnceMore, run_trial
+from study.execution.trial import _TryOnceMore, run_group_once, run_trial
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.watching.events import read_events
 from study.watching.progress import ProgressFiles
@@ -35,6 +35,7 @@ from trainables.training.checkpoints import Checkpoints
 PACK = Work("c" * 16, tuple(letter * 16 for letter in "1234567"), tuple(letter * 16 for letter in "abcdefg"))
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer"
 KILL: Any = RayActorError()
+JOB: Any = ["a reference to it"]
 
 
 def checkpoint(study_dir: Path, steps: int) -> None:
@@ -227,6 +228,52 @@ def test_teachers_that_do_not_die_are_made_once(monkeypatch: pytest.MonkeyPatch,
     made.wait()
     assert tasks.started == ["DEFAULT", "DEFAULT"]
     assert made.num_running == 0
+
+
+@pytest.mark.parametrize(("num_workers", "places"), [(1, 1), (2, 1), (3, 2), (8, 4)])
+def test_a_teacher_takes_as_many_places_as_its_ranks_need(
+    num_workers: int, places: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    overrides = ["cluster.num_workers=2", f"cluster.teacher_num_workers={num_workers}", "teacher_train.batch_size=24"]
+    config = study_config(compose("config", [f"study_dir={tmp_path}", "teachers=[unet_16]", *overrides]))
+    tasks = OneByOne()
+    monkeypatch.setattr(teachers, "_start", tasks.start)
+    monkeypatch.setattr(teachers.ray, "wait", tasks.wait)
+    assert TeacherTasks(config, plan_teachers(config)).num_running == places
+
+
+def test_what_ends_a_group_is_its_own_error_or_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(error: Exception) -> Exception:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(trial, "run_group", fail)
+        with pytest.raises(Exception) as found:  # noqa: PT011
+            run_group_once("teacher_worker", JOB, WorkerGroup(2, 1.0, 0.0), {}, "name")
+        return found.value
+
+    own, closed = ValueError("teacher unet_16 diverged at step 3"), RuntimeError(GLOO)
+    assert ended(WorkerGroupError("", {0: own, 1: closed})) is own
+    for lost_group in (
+        WorkerGroupError("", {0: RayActorError(), 1: own}),
+        WorkerGroupError("", {0: closed, 1: closed}),
+        ControllerError(WorkerGroupStartupFailedError("no worker")),
+        RayActorError(),
+    ):
+        assert isinstance(ended(lost_group), GroupLostError)
+    assert GLOO in str(ended(WorkerGroupError("", {1: closed})))
+
+
+def test_a_group_waits_for_its_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Exception | None] = [WorkerGroupStartupTimeoutError(2), None]
+
+    def run(*_: object, **__: object) -> None:
+        if (error := found.pop(0)) is not None:
+            raise ControllerError(error)
+
+    monkeypatch.setattr(trial, "run_group", run)
+    run_group_once("teacher_worker", JOB, WorkerGroup(2, 1.0, 0.0), {}, "name")
+    assert found == []
 
 
 def test_a_teacher_that_will_never_exist_stops_the_packs_that_run(tmp_path: Path) -> None:
