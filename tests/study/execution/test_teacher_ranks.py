@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_sweep import TINY
 
-from study.benchmarks.victims import processes
+from study.benchmarks.faults.victims import processes
 from study.directory.layout import checkpoints_dir
 from study.watching.events import read_events
 from trainables.models import load_model
