@@ -145,8 +145,9 @@ def local_slots(config: ClusterConfig) -> int | None:
     if config.address != LOCAL:
         return None
     config, here = replace(config, memory_gb_per_worker=0.0), [_this_machine()]
+    slots = count_slots(config, here)
     count_slots(config.of_teachers, here, "cluster.teacher_num_workers")
-    return count_slots(config, here).number
+    return slots.number
 
 
 def require_reachable(config: ClusterConfig) -> None:

@@ -148,7 +148,7 @@ BAD += [
     ("cluster.teacher_num_workers=0", "cluster.teacher_num_workers"),
     ("cluster.teacher_num_workers=1000 teacher_train.batch_size=1000", "cluster.teacher_num_workers=1000 workers of"),
     (
-        "cluster.teacher_num_workers=2 teacher_train.batch_size=7",
+        "cluster.teacher_num_workers=2 teachers=[unet_16] teacher_train.batch_size=7",
         "a multiple of cluster.teacher_num_workers (2) but got 7",
     ),
     ("cluster.teacher_cpus_per_worker=0", "cluster.teacher_cpus_per_worker"),
