@@ -107,7 +107,8 @@ class Folder(ImageSource):
                 f"data.partition: {len(missing)} of the {len(wanted)} names of {where}, {min(missing)} first, are not"
                 f" among the images in {self.path}"
             )
-        listing.left_out.update({"not in data.partition": len(listing.files) - len(kept)})
+        why = "of no or another split in data.partition" if isinstance(self.partition, str) else "not in data.partition"
+        listing.left_out.update({why: len(listing.files) - len(kept)})
         return replace(listing, files=kept)
 
     def _limited(self, files: list[File]) -> list[File]:
