@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from study.benchmarks import strikes
+from study.benchmarks.faults import strikes
 from study.benchmarks.faults.strikes import KINDS, Strike, foreign, summary, surroundings
 
 

@@ -105,8 +105,10 @@ def test_the_sessions_of_killed_sweeps_are_removed_and_no_other(tmp_path: Path) 
     own_session(alive)
     other.mkdir()
     (other / "kd-study-owner.json").symlink_to(dead / "kd-study-owner.json")
-    holding = [sys.executable, "-c", "import time; time.sleep(60)", f"--log_dir={used}/logs"]
-    with subprocess.Popen(holding) as process:
+    holding = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)", f"--log_dir={used}/logs"]
+    with subprocess.Popen(holding, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # before it has begun, its command line may not be there yet
         remove_dead_sessions(tmp_path)
         process.kill()
     left = {path.name for path in tmp_path.iterdir()}
