@@ -162,6 +162,7 @@ ended(work, "the command")
 """
 
 
+@pytest.mark.full
 def test_the_sentence_comes_before_ray_can_end_the_process(tmp_path: Path) -> None:
     study_dir = tmp_path / "study"
     command = [sys.executable, "-c", ENDED, str(study_dir)]
@@ -171,6 +172,7 @@ def test_the_sentence_comes_before_ray_can_end_the_process(tmp_path: Path) -> No
     assert not list(study_dir.glob("sweep-*"))
 
 
+@pytest.mark.full
 def test_last_words_are_said_for_a_thread_that_does_not_come_back(tmp_path: Path) -> None:
     study_dir = tmp_path / "study"
     command = [sys.executable, "-c", STUCK, str(study_dir)]

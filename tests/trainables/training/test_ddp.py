@@ -15,6 +15,7 @@ from study.benchmarks import ddp
 from trainables.losses.methods import METHODS
 from trainables.ranks import Ranks
 
+pytestmark = pytest.mark.full  # two more processes, which take half a minute to begin
 WORKER = Path(__file__).parents[1] / "ddp_rank.py"
 ROOT = Path(__file__).parents[3]
 TIMEOUT_SECONDS = 300  # far more than it takes; a rank that waits for ever is killed
