@@ -18,7 +18,6 @@ from trainables.specs import PrunedSpec
 from trainables.training.pack import MemberResult, run_pack
 from trainables.training.teachers import make_teacher
 
-
 # The evaluation of images of 32x32 takes 20 s: in the full suite alone, with all others (test_experiments_run.py).
 SLOW = {"mnist_pair"}
 
