@@ -56,7 +56,7 @@ def write_plan(config: StudyConfig) -> None:
         "sizes": {key: [size.params, size.macs] for key, size in sizes.items()},
     }
     with suppress(TypeError):  # what has no place in it is read from study.yaml
-        content["config"] = _encoded(config)
+        content["config"] = _encoded(replace(config, study_dir=Path()))  # wherever it is, in a store too
         if _decoded(json.loads(json.dumps(content["config"])), config.study_dir) == config:
             with new_file(config.study_dir / NAME) as file:
                 file.write(json.dumps(content).encode())
