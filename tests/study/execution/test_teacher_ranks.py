@@ -18,7 +18,7 @@ from trainables.models import load_model
 from trainables.models.saved import read_facts
 from trainables.training.checkpoints import newest_steps
 
-OVERRIDES = (*TINY, "teachers=[unet_16]", "teacher_train.steps=400", "pack.checkpoint_every_minutes=0")
+OVERRIDES = (*TINY, "teachers=[unet_16]", "teacher_train.steps=100", "pack.checkpoint_every_minutes=0")
 
 
 def make(study_dir: Path, address: str, *overrides: str) -> subprocess.Popen[str]:
@@ -65,6 +65,6 @@ def test_a_group_of_ranks_makes_the_teacher_of_one_process_whatever_is_killed(
     facts = [read_facts(teacher(one), "teacher.json") for one in (shared, alone)]
     assert [one["world_size"] for one in facts] == [2, 1]
     weights = [torch.nn.utils.parameters_to_vector(load_model(teacher(one)).parameters()) for one in (shared, alone)]
-    assert (weights[0] - weights[1]).norm() < 1e-2 * weights[1].norm()  # float32, 400 steps
+    assert (weights[0] - weights[1]).norm() < 1e-2 * weights[1].norm()  # float32, 100 steps
     assert [event["without_progress"] for event in read_events(shared) if event["event"] == "teacher_lost"] == [1]
     assert not list(checkpoints_dir(shared).glob("*"))
