@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from study.config.study import StudyConfig
+from study.costs.activations import sampling_bytes
 from study.costs.disk import describe_bytes, estimate_disk
-from study.costs.memory import memory_bytes
+from study.costs.memory import MemoryNeeds
 from study.costs.model import describe_seconds, find_costs
 from study.costs.preflight import describe_fetched, describe_gpus
 from study.directory.layout import folders
 from study.planning.arms import planned_packs
 from study.planning.members import plan_members, plan_packs, plan_teachers
 from study.planning.power import describe_power
+from trainables.evaluation.micro_batches import micro_batch_size
 from trainables.models.facts import find_teacher
 from trainables.models.sizes import Size
 from trainables.specs import TeacherSpec
@@ -36,6 +38,7 @@ def _lines(config: StudyConfig, num_slots: int | None) -> Iterator[str]:
     packs = plan_packs(planned, config.max_members) if config.tuning is None else planned_packs(config)
     missing = [spec for spec in plan_teachers(config) if find_teacher(spec, config.evaluation, found) is None]
     sizes = [len(pack.members) for pack in packs]
+    needs, parts = MemoryNeeds.of(config, counts, missing), config.execution.gradient_accumulation
     yield f"{sum(sizes)} members in {len(packs)} packs of {min(sizes)} to {max(sizes)}"
     yield f"student {config.student.name}: {_describe(counts.student)}"
     for spec in plan_teachers(config):
@@ -43,9 +46,17 @@ def _lines(config: StudyConfig, num_slots: int | None) -> Iterator[str]:
         gap = size.params / counts.student.params
         times = f"{gap:,.0f}" if gap >= 100 else f"{gap:.3g}"
         state = _to_be(spec) if spec in missing else "there"
+        if spec in missing and spec.pretrained is None:
+            state += f" in {describe_bytes(needs.teachers[spec.teacher_id].total(1, parts))} a worker"
+        state += f", sampled in {describe_bytes(sampling_bytes(spec.model, counts.shape))}" if spec in missing else ""
         seed = f" (seed {spec.seed})" if spec.seed else ""
         yield f"teacher {spec.name}{seed}: {_describe(size)}, {times} times the student, {state}"
-    yield f"memory of a worker: about {describe_bytes(memory_bytes(config, counts, packs))}"
+    sampled = describe_bytes(sampling_bytes(config.student, counts.shape))
+    at_once = micro_batch_size(counts.shape.image)
+    yield (
+        f"memory of a worker: about {describe_bytes(needs.pack.total(max(sizes), parts))} to train a pack,"
+        f" {sampled} to sample {at_once} images at once (a GPU with less samples fewer)"
+    )
     teachers = config.cluster.of_teachers
     if teachers.num_workers > 1 and any(spec.pretrained is None for spec in missing):
         gpus = f" and {teachers.gpus_per_worker:g} GPUs" if teachers.gpus_per_worker else ""
@@ -56,7 +67,7 @@ def _lines(config: StudyConfig, num_slots: int | None) -> Iterator[str]:
         here = describe_seconds(costs.total_seconds(packs, missing, num_slots))
         yield f"about {here} on this machine, {num_slots} packs at once"
     if config.cluster.gpus_per_worker or hours > _HOURS_OF_A_CPU:
-        yield from describe_gpus(costs, packs, missing)
+        yield from describe_gpus(costs, packs, missing, needs)
     yield from describe_fetched(missing)
     yield f"{estimate_disk(config, missing, packs, 1, counts)}"
     yield describe_power(config, planned)

@@ -1,20 +1,38 @@
-"""The memory of a worker: what a pack needs, and how many members fit."""
+"""The memory of a worker: what a pack and a teacher need, and how many members fit."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from study.config.study import StudyConfig
+from study.costs.activations import saved_bytes
 from study.costs.model import Counts
 from study.planning.members import Pack, plan_teachers
 from trainables.data import DataShape
-from trainables.families import predict
-from trainables.models import build_model, example_inputs
-from trainables.specs import StudentSpec
+from trainables.models import build_model
+from trainables.specs import StudentSpec, TeacherSpec
 from trainables.training.memory import USABLE, MemoryNeed
 from trainables.training.recorded_features import feature_names, feature_shapes, record_features
 
 _STATES = 5  # a member's weights, gradients, two moments of Adam and the EMA
+
+
+@dataclass(frozen=True)
+class MemoryNeeds:
+    """Of the packs, and of those teachers that the study trains."""
+
+    pack: MemoryNeed
+    teachers: Mapping[str, MemoryNeed]  # by teacher_id
+
+    @classmethod
+    def of(cls, config: StudyConfig, counts: Counts, missing: Sequence[TeacherSpec]) -> MemoryNeeds:
+        """missing: the teachers that are to be made."""
+        trained = [spec for spec in missing if spec.pretrained is None]
+        own = {spec.teacher_id: teacher_need(config, counts, spec) for spec in trained}
+        return cls(memory_need(config, counts), own)
 
 
 def memory_need(config: StudyConfig, counts: Counts) -> MemoryNeed:
@@ -22,7 +40,17 @@ def memory_need(config: StudyConfig, counts: Counts) -> MemoryNeed:
     teacher = _itemsize(config) * max((size.params for size in counts.teachers.values()), default=0)
     features = max((_feature_bytes(config, spec.model, counts.shape) for spec in plan_teachers(config)), default=0)
     member = _STATES * counts.student.params * _itemsize(config)
-    return MemoryNeed(teacher + features, member, _saved_bytes(config, counts.shape))
+    share = config.train.batch_size // config.cluster.num_workers
+    return MemoryNeed(teacher + features, member, saved_bytes(config.student, counts.shape, share))
+
+
+def teacher_need(config: StudyConfig, counts: Counts, spec: TeacherSpec) -> MemoryNeed:
+    """Of the training of a teacher, its one member, in each of its workers."""
+    size = getattr(torch, spec.train.precision).itemsize
+    larger = size * counts.teachers[spec.larger.teacher_id].params if spec.larger else 0
+    share = spec.train.batch_size // config.cluster.teacher_num_workers
+    member = _STATES * counts.teachers[spec.teacher_id].params * size
+    return MemoryNeed(larger, member, saved_bytes(spec.model, counts.shape, share))
 
 
 def most_members(config: StudyConfig, counts: Counts, memory_bytes: float) -> int:
@@ -53,25 +81,3 @@ def _feature_bytes(config: StudyConfig, spec: StudentSpec, shape: DataShape) -> 
     features = record_features(model, sorted({name for one in wanted for name in feature_names(model, one)}))
     elements = sum(found.numel() for found in feature_shapes(model, shape, features).values())
     return elements * _itemsize(config) * (config.train.batch_size // config.cluster.num_workers)
-
-
-def _saved_bytes(config: StudyConfig, shape: DataShape) -> int:
-    """What a forward pass of the student over a rank's share of a batch keeps for the backward pass, on meta.
-
-    Activations that are checkpointed count as if they were not.
-    """
-    batch_size = config.train.batch_size // config.cluster.num_workers
-    model = build_model(config.student, shape, seed=0, device="meta")
-    parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}  # saved as views, too
-    saved: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in parameters:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = predict(model, *example_inputs(shape, batch_size, torch.device("meta"), torch.float32))
-        del output
-    return sum(saved.values())

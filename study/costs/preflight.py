@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.config.study import StudyConfig
 from study.costs.disk import describe_bytes
-from study.costs.memory import memory_need
+from study.costs.memory import MemoryNeeds
 from study.costs.model import Costs
 from study.costs.throughput import GPU_SHARES, Throughput
 from study.planning.members import Pack
@@ -37,16 +37,20 @@ GPUS = (
 )
 
 
-def describe_gpus(costs: Costs, packs: Sequence[Pack], missing: Sequence[TeacherSpec]) -> Iterator[str]:
+def describe_gpus(
+    costs: Costs, packs: Sequence[Pack], missing: Sequence[TeacherSpec], needs: MemoryNeeds
+) -> Iterator[str]:
     """A line for every kind of GPU, for a worker with the part of one that the config gives it; all of one without."""
     config = costs.config
     part = min(config.cluster.gpus_per_worker or 1.0, 1.0)
     on_gpu = replace(config, cluster=replace(config.cluster, gpus_per_worker=config.cluster.gpus_per_worker or 1.0))
-    need, num_members = memory_need(config, costs.counts), max(len(pack.members) for pack in packs)
+    num_members = max(len(pack.members) for pack in packs)
+    teachers = {spec.name: (spec, needs.teachers[spec.teacher_id]) for spec in missing if spec.pretrained is None}
     for gpu in GPUS:
         own = replace(costs, config=on_gpu, throughput=gpu.throughput(config.train.matmul, part))
         hours = own.device_seconds(packs, missing) / 3600
-        fits = _fit(need, num_members, config, USABLE * gpu.memory_gb * 1e9 * part)
+        memory = USABLE * gpu.memory_gb * 1e9 * part
+        fits = _fit(needs.pack, num_members, config, memory) + _teachers_that_do_not_fit(teachers, config, memory)
         yield f"{gpu.name}: {fits}; about {hours:.3g} device-hours (assumed)"
 
 
@@ -60,11 +64,32 @@ def _fit(need: MemoryNeed, num_members: int, config: StudyConfig, memory: float)
     if fewer >= 1:
         return f"fits with pack.max_members={fewer}, {said} without"
     share = config.train.batch_size // config.cluster.num_workers
-    for smaller in (number for number in range(parts + 1, share + 1) if share % number == 0):
-        if need.total(1, smaller) <= memory:
+    for smaller in _divisors(share):
+        if smaller > parts and need.total(1, smaller) <= memory:
             return f"fits with pack.max_members=1 pack.gradient_accumulation={smaller}, {said} without"
     least = describe_bytes(need.total(1, share))
     return f"does not fit, {said}, and {least} for one member and an image at a time"
+
+
+def _teachers_that_do_not_fit(
+    teachers: Mapping[str, tuple[TeacherSpec, MemoryNeed]], config: StudyConfig, memory: float
+) -> str:
+    """Of each its need, and what makes it fit where anything does: parts of a batch, in turn or in so many workers."""
+    said, parts, workers = "", config.execution.gradient_accumulation, config.cluster.teacher_num_workers
+    for name, (spec, need) in teachers.items():
+        if need.total(1, parts) <= memory:
+            continue
+        said += f"; teacher {name} does not, {describe_bytes(need.total(1, parts))}"
+        for times in _divisors(spec.train.batch_size // workers // parts):
+            if need.total(1, parts * times) <= memory:
+                said += f" (with pack.gradient_accumulation={parts * times} or"
+                said += f" cluster.teacher_num_workers={workers * times} it does)"
+                break
+    return said
+
+
+def _divisors(number: int) -> list[int]:
+    return [one for one in range(1, number + 1) if number % one == 0]
 
 
 def describe_fetched(missing: Sequence[TeacherSpec]) -> Iterator[str]:

@@ -36,12 +36,13 @@ def test_a_sweep_is_stopped_from_outside(how: str, cluster_address: str, tmp_pat
 
 
 def test_a_spent_budget_ends_in_a_sentence_and_more_of_it_goes_on(sweep: Sweep, tmp_path: Path) -> None:
-    first = sweep(tmp_path, *SMALL, "seeds=[0]")
+    two = ("teachers=[unet_16]", "methods=[diffusion_only]")  # members
+    first = sweep(tmp_path, *two, "seeds=[0]")
     assert first.returncode == 0, first.stderr
-    result = sweep(tmp_path, *SMALL, "max_device_hours=1e-9")
+    result = sweep(tmp_path, *two, "max_device_hours=1e-9")
     assert result.returncode == 3
     assert "stopped: max_device_hours=1e-09 is spent" in result.stderr
-    assert len(finished_run_ids(tmp_path)) == 2
-    result = sweep(tmp_path, *SMALL, "max_device_hours=100")
+    assert len(finished_run_ids(tmp_path)) == 1
+    result = sweep(tmp_path, *two, "max_device_hours=100")
     assert result.returncode == 0, result.stderr
-    assert len(finished_run_ids(tmp_path)) == 4
+    assert len(finished_run_ids(tmp_path)) == 2

@@ -8,7 +8,7 @@ from study.config.command_line import compose
 from study.config.parse import study_config
 from study.config.study import StudyConfig
 from study.costs import preflight
-from study.costs.memory import memory_need
+from study.costs.memory import MemoryNeeds, memory_need
 from study.costs.model import find_costs
 from study.costs.preflight import GPUS, _fit, describe_fetched, describe_gpus
 from study.planning.members import plan_members, plan_packs, plan_teachers
@@ -72,7 +72,9 @@ def table6(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
 
 def test_table_6_fits_all_kinds_of_gpu(table6: StudyConfig) -> None:
     costs = find_costs(table6)
-    lines = list(describe_gpus(costs, plan_packs(plan_members(table6), None), plan_teachers(table6)))
+    teachers = plan_teachers(table6)
+    needs = MemoryNeeds.of(table6, costs.counts, teachers)
+    lines = list(describe_gpus(costs, plan_packs(plan_members(table6), None), teachers, needs))
     assert [line.split(":")[0] for line in lines] == [gpu.name for gpu in GPUS]
     assert all(": fits, " in line for line in lines)
     hours = [float(line.split("about ")[1].split()[0]) for line in lines]
@@ -98,6 +100,20 @@ def test_what_the_members_share_is_counted_once(table6: StudyConfig) -> None:
 def test_the_first_change_that_makes_a_pack_fit_is_named(memory: float, said: str, table6: StudyConfig) -> None:
     need = MemoryNeed(shared=5 * 10**9, member=5 * 10**9, activations=20 * 10**9)
     assert _fit(need, 3, table6, memory * 1e9).startswith(said)
+
+
+@pytest.mark.full
+def test_a_teacher_that_fits_no_card_is_named_with_what_makes_it_fit(tmp_path: Path) -> None:
+    config = experiment("imagenet_dit_table7", tmp_path)
+    costs, teachers = find_costs(config), plan_teachers(config)
+    needs = MemoryNeeds.of(config, costs.counts, teachers)
+    (need,) = needs.teachers.values()  # of DiT-D14; DiT-XL/2 is fetched
+    assert need.member == 5 * 4 * costs.counts.teachers[teachers[1].teacher_id].params
+    assert 90e9 < need.total(1) < 95e9
+    a_24, a_100, _ = describe_gpus(costs, plan_packs(plan_members(config), None), teachers, needs)
+    assert "teacher dit_d14 does not" in a_24
+    assert "(with pack.gradient_accumulation=8 or cluster.teacher_num_workers=8 it does)" in a_24
+    assert "(with pack.gradient_accumulation=2 or cluster.teacher_num_workers=2 it does)" in a_100
 
 
 def test_what_is_fetched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,9 @@ def output_of(study_dir: Path) -> Path:
 
 
 @contextmanager
-def started(study_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def started(study_dir: Path, address: str) -> Iterator[subprocess.Popen[str]]:
     """The sweep in a process group of its own, which is killed at the end if it still runs."""
-    command = [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", *TINY]
+    command = [sys.executable, "-m", "study.sweep", f"study_dir={study_dir}", f"cluster.address={address}", *TINY]
     with (
         output_of(study_dir).open("w") as output,
         subprocess.Popen(
@@ -60,8 +60,8 @@ def started(study_dir: Path) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(study_dir: Path) -> str:
-    with started(study_dir) as process:
+def run(study_dir: Path, address: str) -> str:
+    with started(study_dir, address) as process:
         process.wait(timeout=300)
     output = output_of(study_dir).read_text()
     assert process.returncode == 0, output
@@ -77,9 +77,9 @@ def ledgers(study_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     study_dir = tmp_path_factory.mktemp("undisturbed")
-    run(study_dir)
+    run(study_dir, cluster_address)
     return study_dir
 
 
@@ -95,17 +95,17 @@ def test_the_budget_is_in_the_records(undisturbed: Path) -> None:
     assert (undisturbed / "report" / "index.html").exists()
 
 
-def test_a_second_run_trains_nothing(undisturbed: Path) -> None:
+def test_a_second_run_trains_nothing(undisturbed: Path, cluster_address: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in (undisturbed / "records").rglob("*.parquet")}
     before |= {path: path.stat().st_mtime_ns for path in (undisturbed / "searches").iterdir()}
-    assert "cluster" not in run(undisturbed)
+    assert "dashboard:" not in run(undisturbed, cluster_address)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def kill_between(study_dir: Path, num_rows: int) -> None:
+def kill_between(study_dir: Path, address: str, num_rows: int) -> None:
     """Starts the sweep, kills it with SIGKILL once there are num_rows rows more, and waits for its workers' end."""
     target = len(finished_run_ids(study_dir)) + num_rows
-    with started(study_dir) as process:
+    with started(study_dir, address) as process:
         deadline = time.monotonic() + 200
         while len(finished_run_ids(study_dir)) < target and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -129,14 +129,14 @@ def processes_of(study_dir: Path) -> list[str]:
 
 
 def test_killed_three_times_it_ends_with_the_same_suggestions_budget_and_rows(
-    undisturbed: Path, tmp_path: Path
+    undisturbed: Path, cluster_address: str, tmp_path: Path
 ) -> None:
     study_dir = tmp_path / "study"
     copy_teachers(undisturbed, study_dir)
     chance = random.Random(os.getpid())
     for _ in range(3):
-        kill_between(study_dir, chance.randint(1, 5))
+        kill_between(study_dir, cluster_address, chance.randint(1, 5))
     assert 3 <= len(finished_run_ids(study_dir)) < len(rows(undisturbed))
-    run(study_dir)
+    run(study_dir, cluster_address)
     assert rows(study_dir) == rows(undisturbed)
     assert ledgers(study_dir) == ledgers(undisturbed)
