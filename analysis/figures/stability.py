@@ -37,6 +37,7 @@ def stability_figure(entries: Sequence[Entry]) -> tuple[Figure, dict[str, str]]:
             if show_tries:
                 titles.update(_tries(top, np.array([place + 0.25]), [entry], style, place))
         _method_axes(top, bottom, entries)
+        _name_values(top, bottom, show_tries)
         return figure, titles
     for place, method in enumerate(methods):
         series = [entry for entry in entries if entry[0].method == method and entry[0].teacher is not None]
@@ -50,22 +51,32 @@ def stability_figure(entries: Sequence[Entry]) -> tuple[Figure, dict[str, str]]:
         if show_tries:
             titles.update(_tries(top, sizes, series, styles[method], place))
     _axes(top, bottom, entries)
+    _name_values(top, bottom, show_tries)
     return figure, titles
 
 
 def _mean_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
     means = _finite([summary.fid_mean for _, summary in series])
     stds = np.nan_to_num(_finite([summary.fid_std for _, summary in series]))
-    axes.errorbar(
-        sizes, means, yerr=stds, capsize=2.5, elinewidth=1, markersize=5.5, label=series[0][0].method, **style
-    )
+    _line(axes, sizes, means, style)
+    points = {**style, "linestyle": "", "label": series[0][0].method}
+    axes.errorbar(sizes, means, yerr=stds, capsize=2.5, elinewidth=1, markersize=5.5, **points)
 
 
 def _std_line(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any]) -> None:
     stds = _finite([summary.fid_std for _, summary in series])
     bounds = _finite([summary.fid_std_interval for _, summary in series])
     errors = np.abs(bounds.T - stds)
-    axes.errorbar(sizes, stds, yerr=np.nan_to_num(errors), capsize=3, markersize=5, elinewidth=0.9, **style)
+    _line(axes, sizes, stds, style)
+    points = {**style, "linestyle": ""}
+    axes.errorbar(sizes, stds, yerr=np.nan_to_num(errors), capsize=3, markersize=5, elinewidth=0.9, **points)
+
+
+def _line(axes: Axes, sizes: np.ndarray, values: np.ndarray, style: dict[str, Any]) -> None:
+    """From size to size, through the mean of what the trainings of a teacher of that size gave."""
+    places = np.unique(sizes)
+    means = [np.mean(values[sizes == place]) for place in places]
+    axes.plot(places, means, **{**style, "marker": ""})
 
 
 def _tries(axes: Axes, sizes: np.ndarray, series: Sequence[Entry], style: dict[str, Any], place: int) -> dict[str, str]:
@@ -123,11 +134,14 @@ def _value_axes(top: Axes, bottom: Axes, entries: Sequence[Entry]) -> None:
         if len(known) > 1 and known.min() > 0 and known.max() / known.min() > 8:
             axes.set_yscale("log")
             label_decades(axes.yaxis)
-    top.set_ylabel("FID, mean ± std and every try")
-    bottom.set_ylabel("std of FID, 95% interval")
     handles, labels = top.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     top.figure.legend(list(unique.values()), list(unique), loc="outside upper center", ncols=2)
+
+
+def _name_values(top: Axes, bottom: Axes, show_tries: bool) -> None:
+    top.set_ylabel("FID, mean ± std and every try" if show_tries else "FID, mean ± std")
+    bottom.set_ylabel("std of FID, 95% interval")
 
 
 def _finite(values: Sequence[float] | Sequence[tuple[float, float]]) -> np.ndarray:

@@ -62,6 +62,25 @@ def test_one_teacher_draws_no_gap_axis(tmp_path: Path) -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["lift_place_feat", "out_kd"]
 
 
+def test_a_line_goes_through_the_mean_of_the_trainings_of_a_teacher(tmp_path: Path) -> None:
+    rows = [
+        make_row("out_kd", size, seed, fid + seed, teacher_id=f"{size}-{training}", teacher_seed=training)
+        for size, fids in {"small": (50.0, 60.0), "large": (70.0, 90.0)}.items()
+        for training, fid in enumerate(fids)
+        for seed in range(7)
+    ]
+    axes = stability_figure(compute([write_study(tmp_path / "study", rows)], None, 0).entries)[0].axes[0]
+    lines = [line.get_ydata() for line in axes.lines if line.get_linestyle() != "None"]
+    assert [list(line) for line in lines] == [[55 + 3, 80 + 3]]
+    assert axes.get_ylabel() == "FID, mean ± std and every try"
+
+
+def test_an_axis_says_every_try_only_where_they_are_drawn(tmp_path: Path) -> None:
+    rows = [make_row("out_kd", size, seed, 50.0 + seed) for size in ("small", "large") for seed in range(201)]
+    axes = stability_figure(compute([write_study(tmp_path / "study", rows)], None, 0).entries)[0].axes[0]
+    assert axes.get_ylabel() == "FID, mean ± std"
+
+
 def test_a_forest_fills_what_is_supported_and_points_out_of_the_picture() -> None:
     rows = [effect("mean", -5.0, (-8.0, -2.0), supported=True), effect("mean", 1.0, (-np.inf, np.inf))]
     figure = forest_figure(rows, "mean")
