@@ -5,7 +5,7 @@
     kd-study report study_dir=studies/digits
     kd-study report study_dir=studies/digits report.baseline=out_kd 'where={seed:[0,1]}'
     kd-study report study_dir=studies/a compare=[studies/b]    studies side by side
-    kd-study report example=digits_search                      a study that is shipped, into report/digits_search
+    kd-study report example=digits_reference                   a study that is shipped, into report/digits_reference
     kd-study report published=table6 report_dir=report/table6  the paper's own tries
 """
 
@@ -61,7 +61,7 @@ def _places(config: Mapping[str, Any]) -> tuple[list[Path], Path]:
         raise ValueError(f"study_dir must be null with example={example}; compare=<a study's directory> adds it")
     if study_dir is None and example is None and config["published"] is None:
         raise ValueError(
-            "study_dir, example or published must be given: study_dir=<a study's directory>, example=digits_search"
+            "study_dir, example or published must be given: study_dir=<a study's directory>, example=digits_reference"
             " or published=table6"
         )
     shipped = [example_study(str(example))] if example is not None else []

@@ -12,7 +12,7 @@ from analysis.statistics.components import components
 from analysis.statistics.contrasts import Contrast, answered_together, contrasts
 from analysis.statistics.family import ALPHA
 from analysis.statistics.power import paired_p
-from analysis.statistics.simulated import COLLAPSE, SeedEffects, draw, shipped_effects
+from analysis.statistics.simulated import COLLAPSE, SeedEffects, draw, hard_effects
 from analysis.statistics.teacher_trends import teacher_slope
 
 Rate = tuple[str, str, float]  # kind, name, rate
@@ -83,7 +83,7 @@ def unpaired_rates(n: int, generator: np.random.Generator, replicates: int) -> l
 
 def power_rates(n: int, generator: np.random.Generator, replicates: int) -> list[Rate]:
     """Power of the paired spread test of one pair, and of the same scores permuted as if tries were not paired."""
-    fid = draw(shipped_effects(), (replicates, 2, 1, n), generator)
+    fid = draw(hard_effects(), (replicates, 2, 1, n), generator)
     a, b = (fid[:, 0] - 100) * _POWER_RATIO, fid[:, 1] - 100
     masks = unpaired.regroupings(n, n, generator, limit=1000)
     few = slice(0, replicates // 4)

@@ -1,7 +1,7 @@
 """python -m analysis.statistics.covariances study_dir: the seed effects of a finished study.
 
 Power and calibration are computed from them. Prints what analysis/published/covariances.json holds
-of the pilot study.
+of the reference study.
 """
 
 from __future__ import annotations

@@ -79,10 +79,10 @@ def fit_pair(fid_a: FloatArray, fid_b: FloatArray) -> PairModel:
 
 
 def shipped_pair(num_teachers: int, generator: np.random.Generator) -> PairModel:
-    """The model of two methods before anything has run: the seed effects of the pilot study."""
+    """The model of two methods before anything has run: the seed effects of the reference study."""
     fid = draw(shipped_effects(), (1, 2, num_teachers, _POOL), generator)[0]
     model = fit_pair(fid[0], fid[1])
-    return replace(model, difference=0.0, ratio=1.0, source="the seed effects of the pilot study")
+    return replace(model, difference=0.0, ratio=1.0, source="the seed effects of the reference study")
 
 
 def paired_p(kind: str, fid_a: FloatArray, fid_b: FloatArray, generator: np.random.Generator) -> FloatArray:

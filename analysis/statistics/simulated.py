@@ -1,9 +1,9 @@
 """Simulated studies with the shared seed effects of a real one: what power and calibration are computed from.
 
 A FID is a mean plus four parts: one of the seed (shared by all methods and teachers), one of seed and method, one of
-seed and teacher, and its own; their shares of the variance are those of the pilot study
-(analysis/published/covariances.json, which says where they come from). A hard seed is bad for every method; a collapse
-is a member's own.
+seed and teacher, and its own; their shares of the variance are those of the reference study
+(analysis/published/covariances.json, which says where they come from). A hard seed is bad for every method: the
+reference study has none, an earlier one had. A collapse is a member's own.
 """
 
 from __future__ import annotations
@@ -37,10 +37,18 @@ class SeedEffects:
 
 
 def shipped_effects() -> SeedEffects:
-    """The seed effects of the pilot study."""
+    """The seed effects of the reference study."""
+    return SeedEffects(**_shipped("reference"))
+
+
+def hard_effects() -> SeedEffects:
+    """The same with the hard seeds of the pilot study: what a test must withstand."""
+    return SeedEffects(**{**_shipped("reference"), **_shipped("hard_seeds")})
+
+
+def _shipped(name: str) -> dict[str, float]:
     text = (resources.files("analysis") / "published" / "covariances.json").read_text(encoding="utf-8")
-    found = json.loads(text)
-    return SeedEffects(**{name: float(found[name]) for name in SeedEffects.__dataclass_fields__})
+    return {key: value for key, value in json.loads(text)[name].items() if isinstance(value, float)}
 
 
 def draw(

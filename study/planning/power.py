@@ -51,7 +51,7 @@ def describe_power(config: StudyConfig, planned: Sequence[Member]) -> str:
     generator = np.random.default_rng(0)
     model = _own_pair(config.study_dir, first, second, teachers) or shipped_pair(len(teachers), generator)
     design = design_power(model, num_seeds=len(seeds), generator=generator)
-    source = model.source if model.source == OWN_ROWS else "the shipped covariances of the digits study"
+    source = model.source if model.source == OWN_ROWS else "the shipped seed effects of digits_reference"
     return (
         f"{start}: {len(seeds)} seeds at {len(teachers)} teacher{'s' if len(teachers) > 1 else ''}, from {source}\n"
         f"found in 80% of studies, each test at 5%: {_text(design)}"
