@@ -202,6 +202,7 @@ def test_crossed_bounds_of_a_search_space_are_named(tmp_path: Path) -> None:
         study_config(compose("config", ["protocol=search", f"search_space={path}"]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("overrides", "starts"),
     [
@@ -209,8 +210,8 @@ def test_crossed_bounds_of_a_search_space_are_named(tmp_path: Path) -> None:
             ["cluster.cpus_per_worker=9999"],
             "error: cluster.num_workers=1 workers of 9999 CPUs each can never be placed",
         ),
-        pytest.param(["cluster.address=127.0.0.1:1"], "error: cluster.address=127.0.0.1:1", marks=pytest.mark.full),
-        pytest.param(["train.steps=-1"], "error: train.steps must be a whole number", marks=pytest.mark.full),
+        (["cluster.address=127.0.0.1:1"], "error: cluster.address=127.0.0.1:1"),
+        (["train.steps=-1"], "error: train.steps must be a whole number"),
     ],
 )
 def test_a_process_ends_before_anything_is_started(overrides: list[str], starts: str, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_the_same_protocol_is_let_through_and_another_is_named(tmp_path: Path) -
         require_protocol(tmp_path, {**identity, "evaluation": changed})
 
 
+@pytest.mark.full
 def test_a_sweep_of_another_protocol_ends_with_one_line_and_exit_code_2_before_it_starts_anything(
     tmp_path: Path,
 ) -> None:

@@ -316,6 +316,7 @@ def test_text_is_encoded_with_its_images(folder: Path, vae: Path, tmp_path: Path
     assert source.identity() != plain.identity()
 
 
+@pytest.mark.full
 def test_bad_input_of_the_command_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "study.latents", f"vae={tmp_path}", f"out={tmp_path / 'out'}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -38,7 +38,7 @@ def check(results: list[MemberResult], num: int) -> None:
         assert torch.isfinite(torch.tensor([point["loss"] for point in result.trained.curve])).all()
 
 
-@pytest.mark.parametrize("variant", ["base", "small", "tiny"])
+@pytest.mark.parametrize("variant", ["base", pytest.param("small", marks=pytest.mark.full), "tiny"])
 def test_every_variant_of_bk_sdm(variant: str, tmp_path: Path) -> None:
     """The features that are compared are what the stages give, with and without a downsampler."""
     results = run("sd21_bksdm", [f"student.pruning.variant={variant}", "evaluation.sampler=pndm"], tmp_path)
