@@ -39,6 +39,7 @@ def cluster_address(cluster_dir: Path, dashboard_url: str, bucket: str) -> Itera
     """The address of a running cluster with two CPUs, which reaches the bucket; clients here share its token."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ |= {"RAY_metrics_report_interval_ms": "1000"}  # metrics are seen after a second in place of ten
+    os.environ |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # at its end nobody is served any more: not 30 seconds
     port = _free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2"]
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--block"]
