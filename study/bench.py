@@ -1,8 +1,8 @@
 """kd-study bench [NAME ...] [device=cpu] [repeats=7] [out=studies/bench]: measures what it costs on this machine.
 
 `python -m study.bench` is the same. NAME is one or more of loss, step, pack, feed, checkpoint, evaluate, plan and
-trial, by default all of these; of paper, ddp, chaos, strikes, scale, neighbours and large_folder only by name. Prints a
-table and plain lines `name value`, and keeps both with machine and versions as JSON in <out>/<machine-kind>.json.
+trial, by default all of these; of paper, ddp, chaos, strikes, scale, neighbours, large_folder and fit only by name.
+Prints a table and plain lines `name value`, and keeps both, with machine and versions, in <out>/<machine-kind>.json.
 
     kd-study bench pack repeats=3
     kd-study bench pack step device=cuda
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from study.benchmarks.measuring import Options, Result
 
 NAMES = ("loss", "step", "pack", "feed", "checkpoint", "evaluate", "plan", "trial")
-_BY_NAME_ONLY = ("paper", "ddp", "chaos", "strikes", "scale", "neighbours", "large_folder")  # take minutes
-_FOLDERS = {"chaos": "faults.chaos", "strikes": "faults.strikes"}
+_BY_NAME_ONLY = ("paper", "ddp", "chaos", "strikes", "scale", "neighbours", "large_folder", "fit")  # take minutes
+_FOLDERS = {"chaos": "faults.chaos", "strikes": "faults.strikes", "fit": "gpu.fit"}
 _KEYS = {"device": "cpu", "repeats": "7", "out": "studies/bench"}
 
 

@@ -63,11 +63,11 @@ def run(options: Options) -> Result:
 
 
 def _on_gpu(options: Options) -> Result:
-    """`fused_sampling_speedup`: 64 images of each student in 10 steps of DDIM."""
+    """`fused_sampling_speedup`: 128 images of each student in 20 steps of DDIM, of which the first captures a graph."""
     data = CELEBA.data(64)
     models = [build_model(CELEBA.student, data.shape, seed=seed) for seed in range(12)]
     students = [torch.nn.Module.to(model, options.device).eval().requires_grad_(False) for model in models]
-    settings: dict[str, Any] = {"num_images": 64, "sampler_steps": 10, "noise_seed": 0, "batch_size": 64}
+    settings: dict[str, Any] = {"num_images": 128, "sampler_steps": 20, "noise_seed": 0, "batch_size": 64}
     with matrix_products(FLOAT32):
         times = take_turns(
             {
@@ -76,6 +76,6 @@ def _on_gpu(options: Options) -> Result:
             },
             options,
         )
-    rates = {name: 12 * 64 / taken.seconds for name, taken in times.items()}
-    row = {"students": 12, "steps": 10, "in_turn_images_s": rates["in turn"], "fused_images_s": rates["fused"]}
+    rates = {name: 12 * 128 / taken.seconds for name, taken in times.items()}
+    row = {"students": 12, "steps": 20, "in_turn_images_s": rates["in turn"], "fused_images_s": rates["fused"]}
     return Result([row], {"fused_sampling_speedup": times["in turn"].over(times["fused"])})

@@ -3,12 +3,13 @@
 import math
 import resource
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from trainables.evaluation.halving import free_memory
 from trainables.ranks import Ranks
@@ -34,9 +35,12 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in MiB since it was reset: of the GPU where there is one, else of this process."""
+    """Peak memory in MiB since it was reset: of the GPU where there is one, else of this process.
+
+    Of a GPU all that torch took of it: CUDA graphs keep their memory without a tensor that counts as allocated.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+        return torch.cuda.max_memory_reserved(device) / 2**20
     with suppress(OSError):  # getrusage also knows the peak of what ran before exec, which no reset touches
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -107,6 +111,7 @@ def device_memory(device: torch.device, part: float = 1.0) -> GpuMemory | None:
 
 def members_that_fit(
     members: Sequence[Member],
+    teacher: nn.Module | None,
     memory: DeviceMemory,
     make_trainee: Callable[[Member], Trainee],
     train: Callable[..., object],
@@ -121,20 +126,20 @@ def members_that_fit(
     and EMA for every member, and activations once. The step is thrown away; the training begins anew.
 
     train(trainees, judge=...) is `train_members` with the rest of its arguments. together: the most members whose
-    activations are there at a time, of each seed, where they run as one program (activations then count once more, for
-    the teacher's, which a CUDA graph keeps); None: one after the other. Raises torch.OutOfMemoryError where a step of
-    one member does not fit.
+    activations are there at a time, of each seed, where they run as one program (the teacher's then count beside them,
+    for its CUDA graph keeps their memory); None: one after the other. Raises torch.OutOfMemoryError where a step of one
+    member does not fit.
     """
     free_memory()
-    memory.reset_peak()
     before, free = memory.allocated(), memory.free()
-    need = _of_first_step(make_trainee(max(members, key=_demand)), before, memory, train)
+    need, of_teacher = _of_first_step(make_trainee(max(members, key=_demand)), teacher, before, memory, train)
     free_memory()
     num_seeds = len({member.seed for member in members})
 
     def fits(number: int) -> bool:
-        at_once = 1 if together is None else min(number, together * num_seeds) + 1
-        return need.total(number, at_once=at_once) <= USABLE * free
+        if together is None:
+            return need.total(number) <= USABLE * free
+        return of_teacher + need.total(number, at_once=min(number, together * num_seeds)) <= USABLE * free
 
     most = next((number for number in range(len(members), 1, -1) if fits(number)), 1)
     return int(ranks.gather(torch.tensor([most], device=device)).min())
@@ -144,10 +149,16 @@ def _demand(member: Member) -> tuple[bool, bool]:
     return member.method.feature != "none", member.method.needs_teacher
 
 
-def _of_first_step(trainee: Trainee, before: int, memory: DeviceMemory, train: Callable[..., object]) -> MemoryNeed:
-    """What a trainee takes by its first step, after which it leaves. before: bytes that were allocated without it."""
+def _of_first_step(
+    trainee: Trainee, teacher: nn.Module | None, before: int, memory: DeviceMemory, train: Callable[..., object]
+) -> tuple[MemoryNeed, int]:
+    """What a trainee takes by its first step, after which it leaves, and the teacher's pass in it. before: bytes that
+    were allocated without the trainee.
+    """
     made = memory.allocated() - before
+    memory.reset_peak()
     seen: list[MemoryNeed] = []
+    asked: list[int] = []
 
     def look(_trainees: Sequence[Trainee], steps: int) -> Mapping[str, float]:
         now, peak = memory.allocated() - before, memory.peak() - before
@@ -156,5 +167,8 @@ def _of_first_step(trainee: Trainee, before: int, memory: DeviceMemory, train: C
         trainee.pass_rung(steps, math.nan, stop=True)
         return {}
 
-    train([trainee], judge=look)
-    return seen[0]
+    with ExitStack() as hooked:
+        if teacher is not None:
+            hooked.enter_context(teacher.register_forward_hook(lambda *_: asked.append(memory.peak())))
+        train([trainee], judge=look)
+    return seen[0], asked[0] - before - made if asked else 0

@@ -137,7 +137,7 @@ def run_pack(
         **where,
     )
     memory = memory_of(torch_device)
-    num_that_fit = partial(_num_that_fit, memory=memory, teacher=teacher, data=data, **where) if memory else None
+    measured = partial(num_that_fit, memory=memory, teacher=teacher, data=data, **where) if memory else None
     if ranks.rank == 0:
         for member in members:
             _set_aside_if_damaged(folders.students / member.train_id)
@@ -147,7 +147,7 @@ def run_pack(
         with blamed_on(member):
             trained[member.train_id] = load_student(folders.students / member.train_id)
     missing = [member for member in members if trained[member.train_id] is None]
-    for outcome in train_in_parts(missing, train, ranks, checkpoints, num_that_fit):
+    for outcome in train_in_parts(missing, train, ranks, checkpoints, measured):
         trained[outcome.train_id] = outcome
         if ranks.rank == 0 and outcome.model is not None:
             save_student(outcome, folders.students / outcome.train_id, members[0].process)
@@ -321,7 +321,7 @@ def train_pack(
     return [trained_student(trainee, seconds[trainee.member.train_id], speed) for trainee in trainees]
 
 
-def _num_that_fit(
+def num_that_fit(
     members: Sequence[Member],
     memory: DeviceMemory,
     teacher: nn.Module | None,
@@ -352,7 +352,9 @@ def _num_that_fit(
         batch = torch.empty((members[0].train.batch_size, *data.shape.image), device="meta")
         together = NUM_STREAMS * members_at_once(batch)
     with matrix_products(members[0].train.matmul):
-        return members_that_fit(members, memory, make_trainee, train, together=together, device=device, ranks=ranks)
+        return members_that_fit(
+            members, teacher, memory, make_trainee, train, together=together, device=device, ranks=ranks
+        )
 
 
 def _trainee(

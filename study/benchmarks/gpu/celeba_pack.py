@@ -23,6 +23,7 @@ from trainables.models import build_model
 from trainables.ranks import Ranks
 from trainables.specs import Member
 from trainables.training.execution import Execution
+from trainables.training.memory import peak_memory_mb
 from trainables.training.pack import Progress, train_pack
 
 # The CelebA teacher (78.7M parameters) and a student of its shape at an eighth of its width (1.24M).
@@ -66,7 +67,7 @@ def _members(matmul: str) -> list[Member]:
     return [replace(one, train=replace(one.train, matmul=matmul)) for one in members]
 
 
-class _Enough(Exception):  # noqa: N818 (it is no error)
+class Enough(Exception):  # noqa: N818 (it is no error)
     """Steps enough were timed."""
 
 
@@ -84,10 +85,10 @@ def _measure(
         if num_more == 0 and on_gpu:
             profiled.start()
         elif num_more >= 0:
-            raise _Enough
+            raise Enough
 
-    _begin_anew(options.device)
-    with suppress(_Enough):
+    begin_anew(options.device)
+    with suppress(Enough):
         train_pack(
             members,
             teacher,
@@ -108,11 +109,11 @@ def _measure(
         "step_ms": 1e3 * seconds,
         "member_steps_s": len(members) / seconds,
         "launches": _launches(profiled) if on_gpu else None,
-        "peak_mb": torch.cuda.max_memory_allocated(options.device) / 2**20 if on_gpu else None,
+        "peak_mb": peak_memory_mb(options.device) if on_gpu else None,
     }
 
 
-def _begin_anew(device: torch.device) -> None:
+def begin_anew(device: torch.device) -> None:
     """Frees what the last one left, and counts its peak no more."""
     gc.collect()
     if device.type == "cuda":

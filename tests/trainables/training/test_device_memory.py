@@ -31,7 +31,7 @@ def test_what_was_before_does_not_count() -> None:
 def test_a_gpu_counts_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3 * 2**20)
     reset_peak_memory(torch.device("cuda:2"))
     assert calls == [torch.device("cuda:2")]
     assert peak_memory_mb(torch.device("cuda:2")) == 3.0
