@@ -2,8 +2,8 @@
 
 A FID is a mean plus four parts: one of the seed (shared by all methods and teachers), one of seed and method, one of
 seed and teacher, and its own; their shares of the variance are those of the reference study
-(analysis/published/covariances.json, which says where they come from). A hard seed is bad for every method: the
-reference study has none, an earlier one had. A collapse is a member's own.
+(analysis/published/covariances.json, which says where they come from), or, with hard seeds, of a pilot study. A hard seed
+is bad for every method: the reference study has none, the pilot had. A collapse is a member's own.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def shipped_effects() -> SeedEffects:
 
 
 def hard_effects() -> SeedEffects:
-    """The same with the hard seeds of the pilot study: what a test must withstand."""
-    return SeedEffects(**{**_shipped("reference"), **_shipped("hard_seeds")})
+    """Those of the pilot study, of whose seeds some are hard: what a test must withstand."""
+    return SeedEffects(**_shipped("hard_seeds"))
 
 
 def _shipped(name: str) -> dict[str, float]:

@@ -69,7 +69,7 @@ def sweep(cluster_address: str) -> Sweep:
 
     def run(study_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         command = sweep_command(study_dir, f"cluster.address={cluster_address}", *overrides)
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ))
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=dict(os.environ))
 
     return run
 

@@ -43,7 +43,7 @@ def test_unequal_collapses_at_equal_means_are_said_not_to_hold() -> None:
 
 def test_the_paired_spread_test_finds_what_the_unpaired_one_does_not() -> None:
     rates = {(one.name, one.num_seeds): one.rate for one in shipped() if one.kind == "power"}
-    for n, least in ((10, 0.26), (20, 0.58), (40, 0.87)):
+    for n, least in ((10, 0.29), (20, 0.58), (40, 0.87)):
         assert rates["spread of the primary pair", n] > least
         assert rates["spread, permuted (ignores the pairing)", n] < 0.1
 

@@ -26,6 +26,7 @@ OPTIONS = Options(torch.device("cpu"), repeats=3)
         (["los"], "benchmark must be one of loss, step, pack"),
         (["loss", "device=tpu"], "device must be one of cpu, cuda but got 'tpu'"),
         (["loss", "repeats=0"], "repeats must be a whole number of 1 or more but got '0'"),
+        (["fit"], "device must be cuda for fit but got 'cpu'"),
         (["loss", "speed=9"], "speed is not a key of the benchmarks; allowed: device, repeats, out"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_member_that_fails_stops_the_sweep_and_leaves_the_others(cluster_addre
 
     command = sweep_command(tmp_path, f"cluster.address={cluster_address}", *overrides)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while not (tmp_path / "study.yaml").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         in_the_way.mkdir(parents=True)  # after damage was looked for: its samples cannot be written
