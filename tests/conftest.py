@@ -19,7 +19,7 @@ torch.set_num_threads(1)  # the models are tiny, and the result of a sum must no
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What the processes of the full suite share out (--dist=loadgroup): modules, those of the shared cluster as one."""
+    """What processes of the full suite share out (--dist=loadgroup): modules, those of the shared cluster as one."""
     of_cluster = {item.path for item in items if "cluster_address" in getattr(item, "fixturenames", ())}
     for item in items:
         item.add_marker(pytest.mark.xdist_group("cluster" if item.path in of_cluster else str(item.path)))

@@ -2,8 +2,8 @@
 
 A FID is a mean plus four parts: one of the seed (shared by all methods and teachers), one of seed and method, one of
 seed and teacher, and its own; their shares of the variance are those of the reference study
-(analysis/published/covariances.json, which says where they come from), or, with hard seeds, of a pilot study. A hard seed
-is bad for every method: the reference study has none, the pilot had. A collapse is a member's own.
+(analysis/published/covariances.json, which says where they come from), or, with hard seeds, of a pilot study. A hard
+seed is bad for every method: the reference study has none, the pilot had. A collapse is a member's own.
 """
 
 from __future__ import annotations
