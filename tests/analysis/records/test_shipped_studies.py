@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,11 @@ from analysis.results.compute import Results, compute
 from analysis.results.settings import ReportSettings
 
 README = Path(__file__).parents[3] / "README.md"
-DECLARED_AT = datetime(2026, 11, 26, 14, 54, 35, tzinfo=UTC)  # the commit of its config, 319b9f0
+ANALYSIS = Path(__file__).parents[3] / "analysis" / "README.md"
+DECLARED_AT = {  # the commit of its config
+    "digits_reference": datetime(2026, 11, 26, 14, 54, 35, tzinfo=UTC),  # 319b9f0
+    "mnist_pair": datetime(2026, 11, 27, 1, 58, 45, tzinfo=UTC),  # 8fe33df
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +29,25 @@ def reference() -> Results:
     return compute([example_study("digits_reference")], None, 0, settings)
 
 
-def test_the_reference_study_has_every_seed_of_every_cell() -> None:
-    rows = read_runs(example_study("digits_reference")).to_pylist()
+@pytest.mark.parametrize(("name", "num_cells", "num_seeds"), [("digits_reference", 6 * 6 + 1, 30), ("mnist_pair", 5, 10)])
+def test_a_study_has_every_seed_of_every_cell(name: str, num_cells: int, num_seeds: int) -> None:
+    rows = read_runs(example_study(name)).to_pylist()
     cells = Counter((row["method"], row["teacher"], row["teacher_seed"]) for row in rows)
-    assert len(cells) == 6 * 6 + 1
-    assert set(cells.values()) == {30}
+    assert len(cells) == num_cells
+    assert set(cells.values()) == {num_seeds}
     assert {row["status"] for row in rows} == {"ok"}
-    assert min(row["started_at"] for row in rows) > DECLARED_AT
+    assert min(row["started_at"] for row in rows) > DECLARED_AT[name]
+
+
+def test_the_documents_say_of_mnist_what_its_report_says() -> None:
+    study = example_study("mnist_pair")
+    words = " ".join(ANALYSIS.read_text().split())
+    assert compute([study], None, 0, ReportSettings()).findings.headline in words
+    cells: dict[object, list[float]] = {}
+    for row in read_runs(study).to_pylist():
+        cells.setdefault((row["method"], row["teacher"]), []).append(row["fid"])
+    for fids in cells.values():
+        assert f"{statistics.mean(fids):.1f} ± {statistics.stdev(fids):.1f}" in words
 
 
 def test_readme_says_of_the_comparison_what_the_report_says(reference: Results) -> None:
