@@ -29,12 +29,12 @@ def reference() -> Results:
     return compute([example_study("digits_reference")], None, 0, settings)
 
 
-@pytest.mark.parametrize(("name", "num_cells", "num_seeds"), [("digits_reference", 6 * 6 + 1, 30), ("mnist_pair", 5, 10)])
-def test_a_study_has_every_seed_of_every_cell(name: str, num_cells: int, num_seeds: int) -> None:
+@pytest.mark.parametrize(("name", "num_cells", "seeds"), [("digits_reference", 6 * 6 + 1, 30), ("mnist_pair", 5, 10)])
+def test_a_study_has_every_seed_of_every_cell(name: str, num_cells: int, seeds: int) -> None:
     rows = read_runs(example_study(name)).to_pylist()
     cells = Counter((row["method"], row["teacher"], row["teacher_seed"]) for row in rows)
     assert len(cells) == num_cells
-    assert set(cells.values()) == {num_seeds}
+    assert set(cells.values()) == {seeds}
     assert {row["status"] for row in rows} == {"ok"}
     assert min(row["started_at"] for row in rows) > DECLARED_AT[name]
 
