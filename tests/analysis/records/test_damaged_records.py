@@ -188,7 +188,7 @@ def many_rows(num: int, text: str) -> pa.Table:
     ("num", "text", "reason"),
     [
         (300_000, "cpu", "cannot hold the 300000 rows"),
-        (1000, "x" * 2_000_000, "texts are longer"),
+        (100, "x" * 2_000_000, "texts are longer"),
     ],
     ids=["many rows", "long texts"],
 )

@@ -120,6 +120,15 @@ def folders(root: Path, name: str) -> Folders:
     return replace(folders_in(root), students=root / name / "students")
 
 
+@pytest.fixture(scope="module")
+def wholes(with_teacher: Path) -> dict[bool, list[MemberResult]]:
+    """The members, trained at once where memory is no matter; fused or not."""
+    found: dict[bool, list[MemberResult]] = {False: [], True: []}
+    for fused, results in found.items():
+        run_pack(MEMBERS, folders(with_teacher, f"whole, {fused}"), results.append, execution=Execution(fused=fused))
+    return found
+
+
 def test_a_pack_in_parts_has_the_results_of_the_whole(
     with_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +194,13 @@ class FakeMemory:
     ],
 )
 def test_what_a_step_of_one_member_takes_says_how_many_fit(
-    with_teacher: Path, free_gb: float, fused: bool, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    with_teacher: Path,
+    wholes: dict[bool, list[MemberResult]],
+    *,
+    free_gb: float,
+    fused: bool,
+    asked: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     execution, name = Execution(fused=fused), f"measured {free_gb}"
     train_members, found = pack.train_members, []
@@ -199,17 +214,17 @@ def test_what_a_step_of_one_member_takes_says_how_many_fit(
     where = folders(with_teacher, name)
     run_pack(MEMBERS, where, parts.append, execution=execution, memory_of=lambda _device: FakeMemory(free_gb * GB))
     assert found == [1, *asked]  # the step, and what is trained
-    whole: list[MemberResult] = []
-    run_pack(MEMBERS, folders(with_teacher, f"whole, {fused}"), whole.append, execution=execution)
-    assert [result.trained.digest for result in parts] == [result.trained.digest for result in whole]
-    assert [result.trained.curve for result in parts] == [result.trained.curve for result in whole]
+    assert [result.trained.digest for result in parts] == [result.trained.digest for result in wholes[fused]]
+    assert [result.trained.curve for result in parts] == [result.trained.curve for result in wholes[fused]]
 
 
 def test_a_fused_pack_in_parts_has_the_results_of_the_whole(
-    with_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Path,
+    wholes: dict[bool, list[MemberResult]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fused, whole = Execution(fused=True), []
-    run_pack(MEMBERS, folders(with_teacher, "whole, fused"), whole.append, execution=fused)
+    fused, whole = Execution(fused=True), wholes[True]
     backward, asked = Stack.backward, []
     train_members = pack.train_members
 
