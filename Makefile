@@ -25,7 +25,7 @@ test: $(STAMP)
 
 # Needs a Chromium and a Prometheus; installs Debian's where there is none.
 test-full: $(STAMP) browser prometheus
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m full --numprocesses=2 --dist=loadgroup --durations=40 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m full --numprocesses=2 --dist=loadfile --durations=40 $(ARGS)
 
 browser:
 	command -v chromium >/dev/null || { apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet chromium >/dev/null; }

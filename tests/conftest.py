@@ -18,14 +18,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are tiny, and the result of a sum must not depend on the machine
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What processes of the full suite share out (--dist=loadgroup): modules, those of the shared cluster as one."""
-    of_cluster = {item.path for item in items if "cluster_address" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("cluster" if item.path in of_cluster else str(item.path)))
-
-
 @pytest.fixture(autouse=True)
 def _own_working_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what is in the working directory: the studies of who runs them, say."""
