@@ -41,7 +41,7 @@ def studies(cluster_address: str, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=dict(os.environ))
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False, env=dict(os.environ))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
